@@ -1,0 +1,100 @@
+"""The stage graph, declared once: each stage's name, version, config sections and inputs, and what its key is.
+
+    dataset -> partition -> classifier -> pseudo_labels -> selection --+
+                   |                                                   +-> denoiser -> synthesis -> retrain -> report
+                   +-> autoencoder -> latents -------------------------+
+
+The function of a stage is `run` in `fedsyn/stages/<name>.py`; it is imported only when the stage has to run, so
+that reading the graph, or a run whose stages are all cached, never pays for PyTorch.
+"""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedsyn.config import Experiment
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph. Whoever changes what a stage computes bumps its version."""
+
+    name: str
+    version: int
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+    def function(self) -> Callable[..., dict[str, float]]:
+        """The stage's function: (inputs, output folder, context, **sections) -> metrics."""
+        run: Callable[..., dict[str, float]] = importlib.import_module(f"fedsyn.stages.{self.name}").run
+        return run
+
+    def settings(self, experiment: Experiment) -> dict[str, Any]:
+        """The sections that the function receives, by name, and nothing else."""
+        return {name: getattr(experiment, name) for name in self.sections}
+
+    def key_fields(self, experiment: Experiment) -> dict[str, Any]:
+        """The plain values of the sections that the key covers."""
+        settings = self.settings(experiment).items()
+        return {name: value if isinstance(value, int) else value.key_fields() for name, value in settings}
+
+    def key(self, experiment: Experiment, input_keys: Mapping[str, str], fingerprint: str | None = None) -> str:
+        """The content address of the stage's result: 24 hexadecimal digits (96 bits of SHA-256)."""
+        identity = {
+            "stage": self.name,
+            "version": self.version,
+            "config": self.key_fields(experiment),
+            "inputs": {name: input_keys[name] for name in self.inputs},
+            "fingerprint": fingerprint,
+        }
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+DATASET = Stage("dataset", 1, ("dataset",), ())
+PARTITION = Stage("partition", 1, ("seed", "partition"), ("dataset",))
+CLASSIFIER = Stage("classifier", 1, ("seed", "classifier"), ("dataset", "partition"))
+PSEUDO_LABELS = Stage("pseudo_labels", 1, ("seed", "pseudo_labels"), ("dataset", "partition", "classifier"))
+SELECTION = Stage("selection", 1, ("selection",), ("partition", "pseudo_labels"))
+AUTOENCODER = Stage("autoencoder", 1, ("seed", "autoencoder"), ("dataset", "partition"))
+LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
+DENOISER = Stage("denoiser", 1, ("seed", "denoiser"), ("partition", "selection", "latents"))
+SYNTHESIS = Stage(
+    "synthesis",
+    1,
+    ("seed", "synthesis"),
+    ("partition", "selection", "classifier", "autoencoder", "latents", "denoiser"),
+)
+RETRAIN = Stage(
+    "retrain", 1, ("seed", "classifier", "retrain"), ("dataset", "partition", "classifier", "selection", "synthesis")
+)
+REPORT = Stage(
+    "report",
+    1,
+    (
+        "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
+        "synthesis", "retrain", "report",
+    ),
+    (
+        "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents", "denoiser",
+        "synthesis", "retrain",
+    ),
+)  # fmt: skip
+
+STAGES: tuple[Stage, ...] = (
+    DATASET,
+    PARTITION,
+    CLASSIFIER,
+    PSEUDO_LABELS,
+    SELECTION,
+    AUTOENCODER,
+    LATENTS,
+    DENOISER,
+    SYNTHESIS,
+    RETRAIN,
+    REPORT,
+)
+"""Every stage, each after all of its inputs."""
