@@ -57,7 +57,7 @@ class Stage:
 DATASET = Stage("dataset", 1, ("dataset",), ())
 PARTITION = Stage("partition", 1, ("seed", "partition"), ("dataset",))
 CLASSIFIER = Stage("classifier", 1, ("seed", "classifier"), ("dataset", "partition"))
-PSEUDO_LABELS = Stage("pseudo_labels", 1, ("seed", "pseudo_labels"), ("dataset", "partition", "classifier"))
+PSEUDO_LABELS = Stage("pseudo_labels", 1, ("pseudo_labels",), ("dataset", "partition", "classifier"))
 SELECTION = Stage("selection", 1, ("selection",), ("partition", "pseudo_labels"))
 AUTOENCODER = Stage("autoencoder", 1, ("seed", "autoencoder"), ("dataset", "partition"))
 LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
@@ -66,7 +66,7 @@ SYNTHESIS = Stage(
     "synthesis",
     1,
     ("seed", "synthesis"),
-    ("partition", "selection", "classifier", "autoencoder", "latents", "denoiser"),
+    ("dataset", "partition", "classifier", "selection", "autoencoder", "latents", "denoiser"),
 )
 RETRAIN = Stage(
     "retrain", 1, ("seed", "classifier", "retrain"), ("dataset", "partition", "classifier", "selection", "synthesis")

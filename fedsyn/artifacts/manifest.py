@@ -39,7 +39,7 @@ class Input(BaseModel):
 class Manifest(BaseModel):
     """`manifest.json` of an artifact. Small and serialisable: tasks hand over manifests, never tensors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     stage: str
     version: int

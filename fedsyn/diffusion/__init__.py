@@ -1,0 +1,1 @@
+"""Step 3 and 4: latents, the denoiser's loss, and the sampler."""

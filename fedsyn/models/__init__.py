@@ -1,0 +1,1 @@
+"""The networks: a small GroupNorm CNN, torchvision's ResNet, diffusers' autoencoder and U-Net."""

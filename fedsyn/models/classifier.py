@@ -1,0 +1,51 @@
+"""Classifiers. GroupNorm throughout: running statistics of BatchNorm do not average over skewed clients."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedsyn.config import Classifier
+
+GROUPS = 8
+
+
+class SmallCNN(nn.Module):
+    """Two convolutions, each with GroupNorm and pooling, and two linear layers.
+
+    Pooling comes before ReLU: the two commute, and ReLU then works on a quarter of the elements.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, num_classes: int, base: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, base, 3, padding=1)
+        self.norm1 = nn.GroupNorm(GROUPS, base)
+        self.conv2 = nn.Conv2d(base, 2 * base, 3, padding=1)
+        self.norm2 = nn.GroupNorm(GROUPS, 2 * base)
+        self.hidden = nn.Linear(2 * base * (height // 4) * (width // 4), 4 * base)
+        self.head = nn.Linear(4 * base, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] -> logits (B, num_classes)."""
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] -> features (B, 4 * base)."""
+        x = F.relu(F.max_pool2d(self.norm1(self.conv1(x)), 2))  # (B, base, H/2, W/2)
+        x = F.relu(F.max_pool2d(self.norm2(self.conv2(x)), 2))  # (B, 2 base, H/4, W/4)
+        return F.relu(self.hidden(x.flatten(1)))
+
+
+def build_classifier(
+    settings: Classifier, channels: int, height: int, width: int, num_classes: int
+) -> nn.Module:
+    """An untrained classifier for images (B, channels, height, width), in channels-last memory format."""
+    if settings.architecture == "cnn":
+        model: nn.Module = SmallCNN(channels, height, width, num_classes, settings.width)
+    else:
+        from torchvision.models import resnet18
+
+        model = resnet18(num_classes=num_classes, norm_layer=lambda width: nn.GroupNorm(GROUPS, width))
+        # The CIFAR stem of He et al. (2016): 3 x 3, stride 1, no pooling, for images of about 32 pixels.
+        model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
+        model.maxpool = nn.Identity()
+    return model.to(memory_format=torch.channels_last)

@@ -1,0 +1,39 @@
+"""The class-conditional denoiser: diffusers' UNet2DModel over latents, with one more class for 'no label'."""
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from fedsyn.config import Denoiser
+
+
+def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, num_classes: int) -> UNet2DModel:
+    """An untrained U-Net for latents (B, latent_channels, latent_size, latent_size) and labels (B,).
+
+    Labels 0 .. num_classes - 1 are classes; label num_classes is 'no label' (classifier-free guidance).
+    """
+    levels = len(settings.channels)
+    coarsest = ("AttnDownBlock2D", "AttnUpBlock2D") if settings.attention else ("DownBlock2D", "UpBlock2D")
+    model = UNet2DModel(
+        sample_size=latent_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("DownBlock2D",) * (levels - 1) + (coarsest[0],),
+        up_block_types=(coarsest[1],) + ("UpBlock2D",) * (levels - 1),
+        block_out_channels=settings.channels,
+        layers_per_block=settings.layers_per_block,
+        norm_num_groups=8,
+        attention_head_dim=min(32, settings.channels[-1]),
+        add_attention=settings.attention,
+        num_class_embeds=num_classes + 1,
+    )
+    return model.to(memory_format=torch.channels_last)
+
+
+def noise_scheduler(settings: Denoiser) -> DDPMScheduler:
+    """The training noise schedule; it is published with the model, and the sampler is made from it."""
+    return DDPMScheduler(
+        num_train_timesteps=settings.timesteps,
+        beta_schedule=settings.noise_schedule,
+        prediction_type=settings.prediction,
+        clip_sample=False,
+    )

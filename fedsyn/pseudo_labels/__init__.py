@@ -1,0 +1,1 @@
+"""Step 2: predictions on unlabelled samples, and which of them to believe."""

@@ -1,0 +1,78 @@
+"""Precision-driven selection: per class, the confidence from which pseudo-labels are believed.
+
+The server sees the global confusion matrices and the clients' counts of predictions; the clients then select.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedsyn.config import Selection
+from fedsyn.pseudo_labels.confusion import precision, wilson_lower_bound
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """For each class (C,): the confidence t_c (NaN: the class keeps nothing), its precision, the lower bound of that,
+    the calibration samples behind it, and whether the target was reached."""
+
+    confidence: np.ndarray
+    estimated_precision: np.ndarray
+    lower_bound: np.ndarray
+    calibration_samples: np.ndarray
+    reached: np.ndarray
+
+
+def choose_thresholds(
+    matrices: np.ndarray, predicted: np.ndarray, grid: np.ndarray, settings: Selection
+) -> Thresholds:
+    """Server side: t_c = the smallest t whose precision (its Wilson bound, or its estimate) reaches the target.
+
+    Where none does, t_c is the t of the highest bound among those that keep `min_per_class` predictions (of equal
+    ones the largest: calibration says nothing against it, and more confidence is safer). Where even that is
+    impossible, or no calibration sample was predicted as the class, the class keeps nothing.
+
+    `matrices`: M_g^t, (T, C, C); `predicted`: unlabelled samples predicted as c with confidence >= t, (T, C);
+    `grid`: (T,) ascending. This maximises the number of kept samples subject to the target precision of each class.
+    """
+    estimate, total = precision(matrices)  # (T, C)
+    bound = wilson_lower_bound(estimate, total, settings.confidence_level)
+    judged = bound if settings.bound == "wilson" else np.nan_to_num(estimate)
+    meets = (judged >= settings.target_precision) & (total > 0)
+    fallback = np.where((predicted >= max(1, settings.min_per_class)) & (total > 0), judged, -1.0)
+
+    reached = meets.any(axis=0)  # (C,)
+    last_best = len(grid) - 1 - fallback[::-1].argmax(axis=0)
+    row = np.where(reached, meets.argmax(axis=0), last_best)
+    keeps_any = reached | (fallback.max(axis=0) >= 0)
+    columns = np.arange(estimate.shape[1])
+    return Thresholds(
+        confidence=np.where(keeps_any, grid[row], np.nan),
+        estimated_precision=np.where(keeps_any, estimate[row, columns], np.nan),
+        lower_bound=np.where(keeps_any, bound[row, columns], np.nan),
+        calibration_samples=np.where(keeps_any, total[row, columns], total[0]),
+        reached=reached,
+    )
+
+
+def fixed_thresholds(matrices: np.ndarray, grid: np.ndarray, confidence: float, settings: Selection) -> Thresholds:
+    """One confidence for all classes; precision is estimated at the largest t of the grid below it."""
+    row = max(0, int(np.searchsorted(grid, confidence, side="right")) - 1)
+    estimate, total = precision(matrices[row])
+    bound = wilson_lower_bound(estimate, total, settings.confidence_level)
+    judged = bound if settings.bound == "wilson" else np.nan_to_num(estimate)
+    reached = (judged >= settings.target_precision) & (total > 0)
+    return Thresholds(np.full(len(total), confidence), estimate, bound, total, reached)
+
+
+def most_confident_share(pseudo_label: np.ndarray, confidence: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The share P_c of each class's predictions with the highest confidence, (n,) bools; NaN shares keep nothing.
+
+    Ties keep the order of the samples.
+    """
+    selected = np.zeros(len(pseudo_label), dtype=bool)
+    for class_id, part in enumerate(np.nan_to_num(share)):
+        members = np.flatnonzero(pseudo_label == class_id)
+        order = np.argsort(-confidence[members], kind="stable")
+        selected[members[order[: round(part * len(members))]]] = True
+    return selected

@@ -1,0 +1,65 @@
+"""The columns and types of every table in the store."""
+
+import pyarrow as pa
+
+
+def _image() -> pa.DataType:
+    return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+HUGGING_FACE_IMAGE = {
+    b"huggingface": b'{"info": {"features": {'
+    b'"client_id": {"dtype": "int16", "_type": "Value"}, "class_id": {"dtype": "int16", "_type": "Value"}, '
+    b'"index": {"dtype": "int32", "_type": "Value"}, "seed": {"dtype": "int64", "_type": "Value"}, '
+    b'"image": {"_type": "Image"}}}}'
+}
+
+LABELS = pa.schema([("sample_id", pa.int64()), ("label", pa.int16())])
+ASSIGNMENTS = pa.schema(
+    [("sample_id", pa.int64()), ("client_id", pa.int16()), ("role", pa.string()), ("label", pa.int16())]
+)
+HISTORY = pa.schema([("round", pa.int32()), ("train_loss", pa.float64()), ("test_accuracy", pa.float64())])
+LOSS_HISTORY = pa.schema([("round", pa.int32()), ("train_loss", pa.float64())])
+PREDICTIONS = pa.schema([("sample_id", pa.int64()), ("prediction", pa.int16())])
+PSEUDO_LABELS = pa.schema(
+    [("sample_id", pa.int64()), ("client_id", pa.int16()), ("pseudo_label", pa.int16()), ("confidence", pa.float32())]
+)
+CALIBRATION = pa.schema([*PSEUDO_LABELS, ("label", pa.int16())])
+SELECTED_LABELS = pa.schema([*PSEUDO_LABELS, ("threshold", pa.float32()), ("selected", pa.bool_())])
+PRECISION = pa.schema(
+    [
+        ("class_id", pa.int16()),
+        ("threshold", pa.float64()),  # null: the class keeps nothing, or the strategy has no threshold
+        ("reached", pa.bool_()),
+        ("calibration_samples", pa.int64()),
+        ("estimated_precision", pa.float64()),
+        ("lower_bound", pa.float64()),
+        ("predicted", pa.int64()),
+        ("selected", pa.int64()),
+        ("true_precision_before", pa.float64()),
+        ("true_precision", pa.float64()),
+        ("coverage", pa.float64()),
+        ("recall_before", pa.float64()),
+        ("recall", pa.float64()),
+    ]
+)
+PLAN = pa.schema(
+    [
+        ("client_id", pa.int16()),
+        ("class_id", pa.int16()),
+        ("have", pa.int32()),
+        ("target", pa.int32()),
+        ("to_generate", pa.int32()),
+        ("kept", pa.int32()),
+    ]
+)
+SYNTHETIC_IMAGES = pa.schema(
+    [
+        ("client_id", pa.int16()),
+        ("class_id", pa.int16()),
+        ("index", pa.int32()),
+        ("seed", pa.int64()),
+        ("image", _image()),
+    ],
+    metadata=HUGGING_FACE_IMAGE,
+)

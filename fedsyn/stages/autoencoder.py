@@ -1,0 +1,68 @@
+"""Step 3a: the autoencoder, by FedAvg over all images, labelled or not."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+
+from fedsyn import schemas
+from fedsyn.artifacts import Artifact, Folder
+from fedsyn.config import Autoencoder
+from fedsyn.context import Context
+from fedsyn.data.images import to_bytes, to_input
+from fedsyn.diffusion.objectives import autoencoder_loss
+from fedsyn.federated.averaging import TrainingState, federated_averaging
+from fedsyn.models.autoencoder import LatentAutoencoder, build_autoencoder
+from fedsyn.models.initialize import initialize
+from fedsyn.stages.classifier import clients_by_role
+
+
+def run(
+    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, autoencoder: Autoencoder
+) -> dict[str, float]:
+    """Writes vae/ (diffusers' format), codec.json (padding and packing around it), history.parquet and
+    reconstructions.safetensors (test images beside their reconstructions, for the report)."""
+    info = inputs["dataset"].read_json("info")
+    images = inputs["dataset"].read_tensors("images")["images"].to(context.device)
+    assignments = inputs["partition"].read_table("assignments")
+    clients = clients_by_role(assignments, ["labeled", "calibration", "unlabeled"], (images,))
+
+    model = build_autoencoder(autoencoder, info["channels"], info["height"], info["width"]).to(context.device)
+    initialize(model, seed, "autoencoder")
+
+    def report(state: TrainingState) -> None:
+        context.progress(state.rounds_done, autoencoder.rounds, "rounds", train_loss=state.history[-1]["train_loss"])
+
+    objective = autoencoder_loss(autoencoder.kl_weight)
+    state = federated_averaging(
+        model, clients, objective, autoencoder, seed=seed, stage="autoencoder", after_round=report
+    )
+
+    model.vae.save_pretrained(output.root / "vae")
+    codec = {"height": model.height, "width": model.width, "padded": model.padded, "unshuffle": model.unshuffle}
+    output.write_json("codec", codec)
+    output.write_table("history", pd.DataFrame(state.history).astype({"round": int}), schemas.LOSS_HISTORY)
+    test = torch.from_numpy(assignments.loc[assignments["role"] == "test", "sample_id"].to_numpy()[:500].copy())
+    originals = images[test.to(context.device)]
+    restored = torch.cat([reconstruct(model, part) for part in originals.split(100)])
+    error = (restored.float() - originals.float()).square().mean() / 255**2
+    pictures = {"original": originals[:64].cpu(), "reconstruction": restored[:64].cpu()}
+    output.write_tensors("reconstructions", pictures)
+    return {
+        "test_psnr_db": float(-10 * error.log10()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+@torch.inference_mode()
+def reconstruct(model: LatentAutoencoder, images: torch.Tensor) -> torch.Tensor:
+    """Images (B, H, W, C) uint8 through the autoencoder and back."""
+    return to_bytes(model.decode(model.encode(to_input(images))[0]))
+
+
+def load_autoencoder(artifact: Artifact) -> LatentAutoencoder:
+    """The trained autoencoder of an artifact of this stage."""
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(artifact.root / "vae").to(memory_format=torch.channels_last)
+    return LatentAutoencoder(vae, **artifact.read_json("codec"))

@@ -1,0 +1,79 @@
+"""Step 1: the classifier, by FedAvg on the labelled samples."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from fedsyn import schemas
+from fedsyn.artifacts import Artifact, Folder
+from fedsyn.config import Classifier
+from fedsyn.context import Context
+from fedsyn.federated.averaging import Client, TrainingState
+from fedsyn.federated.classification import probabilities, train_classifier
+from fedsyn.models.classifier import build_classifier
+from fedsyn.models.initialize import initialize
+
+
+def run(
+    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, classifier: Classifier
+) -> dict[str, float]:
+    """Writes model.safetensors, model.json, history.parquet and test_predictions.parquet."""
+    images = inputs["dataset"].read_tensors("images")["images"].to(context.device)
+    assignments = inputs["partition"].read_table("assignments")
+    labels = torch.from_numpy(assignments["label"].fillna(-1).to_numpy(np.int64)).to(context.device)
+    clients = clients_by_role(assignments, ["labeled"], (images, labels))
+
+    model = build(classifier, inputs["dataset"].read_json("info")).to(context.device)
+    initialize(model, seed, "classifier")
+    test = torch.from_numpy(np.flatnonzero(assignments["role"] == "test")).to(context.device)
+    state = train_classifier(model, clients, images[test], labels[test], classifier, context, seed=seed)
+    return publish(output, model, state, classifier, images[test], labels[test], test)
+
+
+def clients_by_role(assignments: pd.DataFrame, roles: list[str], tensors: tuple[Tensor, ...]) -> list[Client]:
+    """Every client's samples in `roles`, as views into tensors whose rows are sample ids."""
+    rows = assignments[assignments["role"].isin(roles)]
+    device = tensors[0].device
+    return [
+        Client(int(client_id), tensors, torch.from_numpy(own["sample_id"].to_numpy()).to(device))
+        for client_id, own in rows.groupby("client_id")
+    ]
+
+
+def build(settings: Classifier, info: dict) -> nn.Module:
+    """The untrained classifier that fits the data set described by `info`."""
+    return build_classifier(settings, info["channels"], info["height"], info["width"], len(info["class_names"]))
+
+
+def publish(
+    output: Folder,
+    model: nn.Module,
+    state: TrainingState,
+    settings: Classifier,
+    test_images: Tensor,
+    test_labels: Tensor,
+    test_ids: Tensor,
+) -> dict[str, float]:
+    """Write a trained classifier, its course and its predictions on the test set. Returns its metrics."""
+    output.write_tensors("model", {name: weight.cpu() for name, weight in model.state_dict().items()})
+    output.write_json("model", {"architecture": settings.architecture, "width": settings.width})
+    history = pd.DataFrame(state.history).reindex(columns=schemas.HISTORY.names)
+    output.write_table("history", history.astype({"round": int}), schemas.HISTORY)
+    predictions = probabilities(model, test_images).argmax(1)
+    table = pd.DataFrame({"sample_id": test_ids.cpu(), "prediction": predictions.cpu()})
+    output.write_table("test_predictions", table, schemas.PREDICTIONS)
+    return {
+        "test_accuracy": float((predictions == test_labels).float().mean()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def load_classifier(artifact: Artifact, info: dict) -> nn.Module:
+    """The trained classifier of an artifact that `publish` wrote."""
+    described = artifact.read_json("model")
+    model = build(Classifier(architecture=described["architecture"], width=described["width"]), info)
+    model.load_state_dict(artifact.read_tensors("model"))
+    return model

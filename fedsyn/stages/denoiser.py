@@ -1,0 +1,63 @@
+"""Step 3c: the class-conditional denoiser, by FedAvg over D_k^l + D_k^p."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fedsyn import schemas
+from fedsyn.artifacts import Artifact, Folder
+from fedsyn.config import Denoiser
+from fedsyn.context import Context
+from fedsyn.diffusion.objectives import denoising_loss
+from fedsyn.federated.averaging import Client, TrainingState, federated_averaging
+from fedsyn.models.denoiser import build_denoiser, noise_scheduler
+from fedsyn.models.initialize import initialize
+
+
+def run(
+    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, denoiser: Denoiser
+) -> dict[str, float]:
+    """Writes unet/ and scheduler/ (diffusers' formats; the weights are the server's moving average where there is
+    one) and history.parquet."""
+    latents = inputs["latents"].read_tensors("latents")["latents"].to(context.device)
+    num_classes = len(inputs["selection"].read_table("precision"))
+    believed = believed_labels(inputs)
+    labels = np.full(len(latents), -1, dtype=np.int64)
+    labels[believed["sample_id"]] = believed["label"]
+    tensors = (latents, torch.from_numpy(labels).to(context.device))
+    clients = [
+        Client(int(client_id), tensors, torch.tensor(own["sample_id"].to_numpy(), device=context.device))
+        for client_id, own in believed.groupby("client_id")
+    ]
+
+    model = build_denoiser(denoiser, latents.shape[1], latents.shape[2], num_classes).to(context.device)
+    initialize(model, seed, "denoiser")
+    scheduler = noise_scheduler(denoiser)
+
+    def report(state: TrainingState) -> None:
+        context.progress(state.rounds_done, denoiser.rounds, "rounds", train_loss=state.history[-1]["train_loss"])
+
+    objective = denoising_loss(scheduler, denoiser.label_dropout, num_classes)
+    state = federated_averaging(
+        model, clients, objective, denoiser, seed=seed, stage="denoiser", after_round=report
+    )
+    model.save_pretrained(output.root / "unet")
+    scheduler.save_pretrained(output.root / "scheduler")
+    output.write_table("history", pd.DataFrame(state.history).astype({"round": int}), schemas.LOSS_HISTORY)
+    return {
+        "train_loss": state.history[-1]["train_loss"],
+        "training_images": len(believed),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def believed_labels(inputs: Mapping[str, Artifact]) -> pd.DataFrame:
+    """D_k^l + D_k^p: sample_id, client_id and label of the labelled and of the selected samples."""
+    assignments = inputs["partition"].read_table("assignments")
+    selection = inputs["selection"].read_table("labels")
+    labeled = assignments[assignments["role"] == "labeled"]
+    selected = selection[selection["selected"]].rename(columns={"pseudo_label": "label"})
+    both = pd.concat([part[["sample_id", "client_id", "label"]] for part in (labeled, selected)])
+    return both.astype(np.int64).sort_values("sample_id", ignore_index=True)

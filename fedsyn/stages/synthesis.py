@@ -1,0 +1,136 @@
+"""Step 4: each client synthesises what it lacks."""
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from diffusers import UNet2DModel
+from PIL import Image
+
+from fedsyn import schemas
+from fedsyn.artifacts import Artifact, Folder
+from fedsyn.config import Synthesis
+from fedsyn.context import Context
+from fedsyn.data.images import to_bytes
+from fedsyn.diffusion.sampling import sample_latents
+from fedsyn.federated.classification import probabilities
+from fedsyn.metrics.label_quality import share
+from fedsyn.randomness import generator
+from fedsyn.stages.autoencoder import load_autoencoder
+from fedsyn.stages.classifier import load_classifier
+from fedsyn.stages.denoiser import believed_labels
+from fedsyn.synthesis.plan import plan_targets, to_generate
+
+
+def run(
+    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, synthesis: Synthesis
+) -> dict[str, float]:
+    """Writes plan.parquet (client, class, have, target, to_generate, kept) and images.parquet (the images as PNG, in
+    the layout of Hugging Face datasets). Images stream to disk batch by batch: memory does not grow with their number.
+
+    Raises:
+        ValueError: no client lacks anything, so there is nothing to generate.
+    """
+    info = inputs["dataset"].read_json("info")
+    plan = make_plan(inputs, synthesis, len(info["class_names"]))
+    wanted = plan.loc[plan.index.repeat(plan["to_generate"]), ["client_id", "class_id"]].reset_index(drop=True)
+    wanted["index"] = wanted.groupby(["client_id", "class_id"]).cumcount()
+    if wanted.empty:
+        raise ValueError(
+            f"synthesis.target '{synthesis.target}' asks for no image: every client has what it should; "
+            "set synthesis.per_class higher, or choose another target"
+        )
+    unet = UNet2DModel.from_pretrained(inputs["denoiser"].root / "unet")
+    unet = unet.to(context.device, memory_format=torch.channels_last).eval()
+    schedule = inputs["denoiser"].read_json("scheduler/scheduler_config")
+    autoencoder = load_autoencoder(inputs["autoencoder"]).to(context.device)
+    classifier = load_classifier(inputs["classifier"], info).to(context.device)
+    moments = inputs["latents"].read_tensors("moments")
+    mean, std = (moments[name].to(context.device)[:, None, None] for name in ("mean", "std"))
+    shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+
+    confirmed, kept_parts = 0, []
+    with pq.ParquetWriter(output.path("images.parquet"), schemas.SYNTHETIC_IMAGES, compression="zstd") as writer:
+        for start in range(0, len(wanted), synthesis.batch_size):
+            batch = wanted.iloc[start : start + synthesis.batch_size]
+            noise = np.stack(
+                [
+                    generator(
+                        seed, "synthesis", "noise", client_id=row.client_id, class_id=row.class_id, index=row.index_
+                    ).standard_normal(shape, np.float32)
+                    for row in batch.rename(columns={"index": "index_"}).itertuples()
+                ]
+            )
+            labels = torch.tensor(batch["class_id"].to_numpy(np.int64), device=context.device)
+            latents = sample_latents(
+                unet,
+                schedule,
+                torch.from_numpy(noise).to(context.device),
+                labels,
+                sampler=synthesis.sampler,
+                steps=synthesis.steps,
+                guidance_scale=synthesis.guidance_scale,
+            )
+            with torch.inference_mode():
+                images = to_bytes(autoencoder.decode(latents * std + mean))
+            agrees = (probabilities(classifier, images).argmax(1) == labels).cpu().numpy()
+            confirmed += int(agrees.sum())
+            keep = agrees if synthesis.filter else np.ones(len(batch), dtype=bool)
+            kept_parts.append(batch[keep])
+            writer.write_table(_rows(batch[keep], images.cpu().numpy()[keep], seed))
+            context.progress(start + len(batch), len(wanted), "images")
+
+    kept = pd.concat(kept_parts).groupby(["client_id", "class_id"]).size().rename("kept").reset_index()
+    plan = plan.merge(kept, how="left", on=["client_id", "class_id"]).fillna({"kept": 0})
+    output.write_table("plan", plan, schemas.PLAN)
+    return {
+        "generated": len(wanted),
+        "kept": int(plan["kept"].sum()),
+        "classifier_agreement": share(confirmed, len(wanted)),
+    }
+
+
+def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes: int) -> pd.DataFrame:
+    """The plan as a table, one row for each client and class."""
+    assignments = inputs["partition"].read_table("assignments")
+    labeled = assignments[assignments["role"] == "labeled"]
+    num_clients = inputs["partition"].read_json("summary")["num_clients"]
+    have = np.zeros((num_clients, num_classes), dtype=np.int64)
+    np.add.at(have, (labeled["client_id"].to_numpy(), labeled["label"].to_numpy(np.int64)), 1)
+    learnable = np.bincount(believed_labels(inputs)["label"], minlength=num_classes) > 0
+    target = plan_targets(have, learnable, synthesis)
+    client_id, class_id = np.indices(have.shape)
+    columns = {
+        "client_id": client_id,
+        "class_id": class_id,
+        "have": have,
+        "target": target,
+        "to_generate": to_generate(have, target, synthesis.budget),
+    }
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+
+
+def load_images(artifact: Artifact) -> tuple[torch.Tensor, pd.DataFrame]:
+    """The synthetic images (n, H, W, C) uint8, and client_id, class_id and index of each."""
+    table = pq.read_table(artifact.root / "images.parquet")
+    pictures = [np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in table["image"].to_pylist()]
+    images = torch.from_numpy(np.stack(pictures))
+    rows = table.select(["client_id", "class_id", "index"]).to_pandas()
+    return images if images.ndim == 4 else images[..., None], rows
+
+
+def _rows(batch: pd.DataFrame, images: np.ndarray, seed: int) -> pa.Table:
+    names = [f"client{row.client_id}-class{row.class_id}-{row[-1]}.png" for row in batch.itertuples()]
+    pictures = [{"bytes": _png(image), "path": name} for image, name in zip(images, names, strict=True)]
+    columns = {name: batch[name].to_numpy() for name in ("client_id", "class_id", "index")}
+    return pa.table({**columns, "seed": np.full(len(batch), seed), "image": pictures}, schema=schemas.SYNTHETIC_IMAGES)
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, format="PNG")
+    return buffer.getvalue()
