@@ -176,6 +176,9 @@ class Selection(Section):
     min_per_class: int = Field(
         20, ge=0, description="Pseudo-labels that a class must keep where no confidence reaches the target"
     )
+    min_share: Probability = Field(
+        0.2, description="Share of its predictions that a class keeps at least, where no confidence reaches the target"
+    )
     fixed_confidence: Probability = Field(0.95, description="Confidence of the strategy `fixed`")
 
 

@@ -56,11 +56,11 @@ class Store:
         quarantine and None is returned, so that it is made again.
         """
         folder = self.folder(stage, key)
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             return None
         try:
             return self._open(folder, stage, key, inputs)
-        except DamagedArtifact as damage:
+        except (DamagedArtifact, OSError) as damage:  # OSError: unreadable, or another run has just moved it
             self._quarantine(folder, str(damage))
             return None
 
@@ -135,7 +135,10 @@ class Store:
     def _quarantine(self, folder: Path, reason: str) -> None:
         target = self.root / "quarantine" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(exist_ok=True)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except FileNotFoundError:  # another run has moved it already
+            return
         logger.warning("%s/%s: %s; moved to %s, computed again", folder.parent.name, folder.name, reason, target)
 
 

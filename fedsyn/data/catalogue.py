@@ -16,7 +16,7 @@ from fedsyn.randomness import generator
 
 
 class DatasetError(Exception):
-    """The data set is not on this machine; the message says how to get it."""
+    """The data set is not on this machine, or damaged; the message says how to get it."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,18 @@ def load(settings: Dataset) -> ImageSet:
     """Read a data set.
 
     Raises:
-        DatasetError: its files are not on this machine.
+        DatasetError: its files are not on this machine, or cannot be read.
     """
-    return SOURCES[settings.name].read(locate(settings), settings)
+    source, root = SOURCES[settings.name], locate(settings)
+    try:
+        return source.read(root, settings)
+    except DatasetError:
+        raise
+    except Exception as error:  # every reader has its own ways to say that a file is damaged
+        raise DatasetError(
+            f"dataset.name '{settings.name}': the files in {root} cannot be read "
+            f"({type(error).__name__}: {error}). {source.advice}"
+        ) from error
 
 
 def fingerprint(settings: Dataset) -> str:

@@ -28,23 +28,24 @@ def choose_thresholds(
 ) -> Thresholds:
     """Server side: t_c = the smallest t whose precision (its Wilson bound, or its estimate) reaches the target.
 
-    Where none does, t_c is the t of the highest bound among those that keep `min_per_class` predictions (of equal
-    ones the largest: calibration says nothing against it, and more confidence is safer). Where even that is
-    impossible, or no calibration sample was predicted as the class, the class keeps nothing.
+    Where none does, t_c is the largest t that keeps `min_per_class` predictions and the share `min_share` of them:
+    a bound that no t lifts to the target says that evidence is short, and precision grows with confidence. (Taking
+    the t of the highest bound instead would reward the number of calibration samples, which is largest at t = 0.)
+    Where even that is impossible, or no calibration sample was predicted as the class, the class keeps nothing.
 
     `matrices`: M_g^t, (T, C, C); `predicted`: unlabelled samples predicted as c with confidence >= t, (T, C);
-    `grid`: (T,) ascending. This maximises the number of kept samples subject to the target precision of each class.
+    `grid`: (T,) ascending.
     """
     estimate, total = precision(matrices)  # (T, C)
     bound = wilson_lower_bound(estimate, total, settings.confidence_level)
     judged = bound if settings.bound == "wilson" else np.nan_to_num(estimate)
     meets = (judged >= settings.target_precision) & (total > 0)
-    fallback = np.where((predicted >= max(1, settings.min_per_class)) & (total > 0), judged, -1.0)
+    least = np.maximum(max(1, settings.min_per_class), settings.min_share * predicted[0])  # (C,)
+    affordable = (predicted >= least) & (total[0] > 0)
 
     reached = meets.any(axis=0)  # (C,)
-    last_best = len(grid) - 1 - fallback[::-1].argmax(axis=0)
-    row = np.where(reached, meets.argmax(axis=0), last_best)
-    keeps_any = reached | (fallback.max(axis=0) >= 0)
+    keeps_any = reached | affordable.any(axis=0)
+    row = np.where(reached, meets.argmax(axis=0), len(grid) - 1 - affordable[::-1].argmax(axis=0))
     columns = np.arange(estimate.shape[1])
     return Thresholds(
         confidence=np.where(keeps_any, grid[row], np.nan),

@@ -38,7 +38,7 @@ def clients_by_role(assignments: pd.DataFrame, roles: list[str], tensors: tuple[
     rows = assignments[assignments["role"].isin(roles)]
     device = tensors[0].device
     return [
-        Client(int(client_id), tensors, torch.from_numpy(own["sample_id"].to_numpy()).to(device))
+        Client(int(client_id), tensors, torch.tensor(own["sample_id"].to_numpy(), device=device))
         for client_id, own in rows.groupby("client_id")
     ]
 

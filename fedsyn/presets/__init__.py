@@ -1,0 +1,89 @@
+"""Named experiments as YAML, and overrides on top of them."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from fedsyn.config import Experiment
+
+DEFAULT_PRESET = "digits"
+
+
+class ConfigError(ValueError):
+    """The experiment was refused; the message names field, value and way out, one problem a line."""
+
+
+def preset_names() -> list[str]:
+    """The names of all presets."""
+    return sorted(path.name.removesuffix(".yaml") for path in files(__name__).iterdir() if path.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    """The YAML of a preset, with its comments.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in preset_names():
+        raise ConfigError(f"preset must be one of {', '.join(preset_names())}, got {name!r}")
+    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_experiment(preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of a preset, with `overrides` merged over it field by field.
+
+    `overrides` is nested (`{"synthesis": {"steps": 10}}`) or dotted (`{"synthesis.steps": 10}`); a field that it does
+    not name keeps the preset's value.
+
+    Raises:
+        ConfigError: an unknown preset, an unknown field, a bad value or an impossible combination.
+    """
+    values = yaml.safe_load(preset_text(preset)) or {}
+    for path, value in (overrides or {}).items():
+        _merge(values, path.split("."), value)
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["synthesis.steps=10", ...]` -> {"synthesis.steps": 10, ...}; values are read as YAML.
+
+    Raises:
+        ConfigError: an assignment has no equals sign or no field.
+    """
+    parsed = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"an override must look like section.field=value, got {assignment!r}")
+        parsed[path.strip()] = yaml.safe_load(text)
+    return parsed
+
+
+def _merge(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _merge(values, [*path, name], inner)
+        return
+    for name in path[:-1]:
+        section = values.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"{'.'.join(path)}: {name} is a value, not a section")
+        values = section
+    values[path[-1]] = value
+
+
+def _explain(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "experiment"
+    if problem["type"] == "extra_forbidden":
+        return f"{field} is not a field; `fedsyn config` shows all fields"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message if field == "experiment" else f"{field}: {message}"
+    message = message.replace("Input should be ", "must be ", 1)
+    return f"{field} {message}, got {problem['input']!r}"

@@ -1,0 +1,226 @@
+"""What a reader must know before believing the numbers, said by rules over the run's own data."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, isfinite
+from statistics import NormalDist
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from fedsyn.config import Partition, PseudoLabels, Selection, Synthesis
+from fedsyn.metrics.accuracy import class_accuracy
+from fedsyn.report.evidence import Evidence
+from fedsyn.report.text import count, percent, points
+
+FEW_CALIBRATION_SAMPLES = 20  # a class; below it an estimated precision says little
+LOW_AGREEMENT = 0.5
+LOW_PSNR_DB = 18.0
+
+
+@dataclass(frozen=True)
+class Note:
+    """One sentence or two; a caution weakens a headline number, a remark explains one."""
+
+    caution: bool
+    text: str
+
+
+def notes(evidence: Evidence, numbers: Mapping[str, float]) -> list[Note]:
+    """All notes that apply, cautions first. `numbers`: the headline's."""
+    rules: tuple[Callable[[Evidence, Mapping[str, float]], Iterator[Note]], ...] = (
+        _about_gain,
+        _about_selection,
+        _about_estimates,
+        _about_synthesis,
+        _about_classes,
+        _about_clients,
+        _about_method,
+    )
+    found = [note for rule in rules for note in rule(evidence, numbers)]
+    return sorted(found, key=lambda note: not note.caution)
+
+
+def _about_gain(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    gain, half_width = numbers["gain"], numbers["gain_half_width_test_set"]
+    if gain < 0:
+        yield Note(True, f"The retrained model is worse than labels only: {points(gain)} points.")
+    if isfinite(half_width) and abs(gain) <= half_width:
+        yield Note(
+            True,
+            f"The change of {points(gain)} points is no larger than what {count(numbers['test_images'])} test"
+            f" images can tell apart (±{100 * half_width:.1f} points at {percent(0.95, 0)}).",
+        )
+    yield Note(
+        True,
+        "One seed: this page has no interval over seeds. Run several seeds before comparing methods: another "
+        "partition alone can move these numbers by several points.",
+    )
+
+
+def _about_selection(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    selection = cast(Selection, evidence.settings["selection"])
+    names, quality = evidence.class_names, evidence.precision
+    if selection.strategy == "oracle":
+        yield Note(
+            True,
+            "Pseudo-labels were selected by the hidden labels (strategy “oracle”): a bound, not a method.",
+        )
+    before, after = numbers["pseudo_label_precision_before"], numbers["pseudo_label_precision"]
+    if selection.strategy not in ("none", "oracle") and after < before:
+        yield Note(
+            True,
+            f"Selection made pseudo-labels less precise: {percent(before)} before, {percent(after)} after.",
+        )
+    empty = quality["selected"] == 0
+    if empty.any():
+        yield Note(True, f"{_classes(names, empty)} kept no pseudo-labels.")
+    if selection.strategy == "threshold":
+        missed = ~quality["reached"] & ~empty
+        if missed.any():
+            yield Note(
+                True,
+                f"No confidence reached the target precision of {percent(selection.target_precision, 0)} for "
+                f"{_classes(names, missed, start=False)}; the highest "
+                f"confidence that still kept {selection.min_per_class} of its pseudo-labels, and "
+                f"{percent(selection.min_share, 0)} of them, was used instead.",
+            )
+
+
+def _about_estimates(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    selection = cast(Selection, evidence.settings["selection"])
+    if cast(PseudoLabels, evidence.settings["pseudo_labels"]).calibration == "train":
+        yield Note(
+            True, "Precision was estimated on the labels that trained the classifier: it is optimistic."
+        )
+    samples, num_classes = evidence.calibration_samples, len(evidence.class_names)
+    if samples < FEW_CALIBRATION_SAMPLES * num_classes:
+        text = (
+            f"Calibration had only {samples:,} samples for {num_classes} classes: the estimated precision is"
+            " weak."
+        )
+        if (
+            selection.strategy == "threshold"
+            and selection.bound == "wilson"
+            and selection.target_precision < 1
+        ):
+            needed = samples_for_bound(selection.target_precision, selection.confidence_level)
+            text += (
+                f" Even a faultless class needs {needed} of them before its lower bound reaches "
+                f"{percent(selection.target_precision, 0)}."
+            )
+        yield Note(True, text)
+    optimistic = evidence.precision["lower_bound"] > evidence.precision["true_precision"]
+    if optimistic.any():
+        yield Note(
+            True,
+            "The lower bound of the precision was higher than the true precision for"
+            f" {_classes(evidence.class_names, optimistic, start=False)}. A bound at"
+            f" {percent(selection.confidence_level, 0)} fails now and then, and more often where its"
+            " threshold was chosen by it.",
+        )
+
+
+def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    synthesis = cast(Synthesis, evidence.settings["synthesis"])
+    agreement, psnr = numbers.get("classifier_agreement"), numbers.get("test_psnr_db")
+    if agreement is not None and agreement < LOW_AGREEMENT:
+        yield Note(
+            True,
+            f"The step-1 classifier sees the intended class in only {percent(agreement)} of the synthetic"
+            " images: either they do not show their class, or it cannot tell.",
+        )
+    if psnr is not None and psnr < LOW_PSNR_DB:
+        yield Note(
+            True,
+            f"The autoencoder restores test images at {psnr:.1f} dB only; no synthetic image can be sharper.",
+        )
+    made, kept = numbers["images_generated"], numbers["images_kept"]
+    if synthesis.filter and made:
+        yield Note(False, f"The filter dropped {count(made - kept)} of {count(made)} synthetic images.")
+    missing = (evidence.plan["target"] - evidence.plan["have"]).clip(lower=0).sum()
+    if missing > made:
+        yield Note(
+            False,
+            f"The budget of a client cut the plan: {count(made)} of {count(missing)} missing images were"
+            " made.",
+        )
+
+
+def _about_classes(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    names = evidence.class_names
+    known = evidence.training.sum(axis=0) + evidence.precision["selected"].to_numpy() > 0
+    if not known.all():
+        yield Note(
+            True,
+            f"{_classes(names, ~known)} had no label and no kept pseudo-label: the denoiser never saw"
+            f" {_are(~known, 'it', 'them')}, and nothing was made.",
+        )
+    before, after = class_accuracy(evidence.confusion_before), class_accuracy(evidence.confusion_after)
+    lost = (after == 0) & (before > 0)
+    if lost.any():
+        yield Note(
+            True,
+            f"{_classes(names, lost)} {_are(lost)} never recognised after retraining, though"
+            f" {_are(lost, 'it was', 'they were')} before.",
+        )
+    never = (after == 0) & (before == 0)
+    if never.any():
+        yield Note(
+            True, f"{_classes(names, never)} {_are(never)} never recognised, before or after retraining."
+        )
+
+
+def _about_clients(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    without = int((evidence.labeled.sum(axis=1) == 0).sum())
+    if without:
+        clients = "client has" if without == 1 else "clients have"
+        yield Note(
+            False,
+            f"{without} {clients} no labelled image: the accuracy under a mixture of its own is "
+            "undefined and left out.",
+        )
+    if evidence.moved:
+        partition = cast(Partition, evidence.settings["partition"])
+        yield Note(
+            False,
+            f"{evidence.moved:,} images were moved between clients to give each at least"
+            f" {partition.min_labeled} labelled and {partition.min_unlabeled} unlabelled ones.",
+        )
+
+
+def _about_method(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    yield Note(False, "Test accuracy decided nothing: every model is the one of its last round.")
+    for name, stage in (("labels-only", "classifier"), ("retrained", "retrain")):
+        measured = evidence.histories[stage].dropna(subset=["test_accuracy"])
+        if len(measured) and measured["test_accuracy"].max() - measured["test_accuracy"].iloc[-1] > 0.01:
+            best = measured.iloc[measured["test_accuracy"].to_numpy().argmax()]
+            yield Note(
+                False,
+                f"The {name} model stood higher earlier ({percent(best['test_accuracy'])} after round "
+                f"{best['round']:.0f}); choosing that round would have meant choosing on the test set.",
+            )
+
+
+def samples_for_bound(target: float, confidence_level: float) -> int:
+    """Least n for which n correct of n have a lower Wilson bound n / (n + z^2) of at least `target`."""
+    z = NormalDist().inv_cdf(confidence_level)
+    return ceil(target * z**2 / (1 - target) - 1e-9)
+
+
+def _are(chosen: np.ndarray, one: str = "is", more: str = "are") -> str:
+    return one if chosen.sum() == 1 else more
+
+
+def _classes(names: Sequence[str], chosen: pd.Series | np.ndarray, start: bool = True, most: int = 8) -> str:
+    """“class 3”, “classes 3, 5 and 8”, or “classes 3, 5, … (12 in all)”; a capital starts a sentence."""
+    listed = [
+        name for name, is_chosen in zip(names, np.asarray(chosen, dtype=bool), strict=True) if is_chosen
+    ]
+    word = "class" if len(listed) == 1 else "classes"
+    if len(listed) > most:
+        text = f"{', '.join(listed[:most])}, … ({len(listed)} in all)"
+    else:
+        text = " and ".join(filter(None, [", ".join(listed[:-1]), listed[-1]]))
+    return f"{word.capitalize() if start else word} {text}"

@@ -1,0 +1,37 @@
+"""Several seeds together: means with their intervals."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.stats import t
+
+
+def mean_and_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean, and half the width of its Student-t interval; infinite for a single value."""
+    count = len(values)
+    if count < 2:
+        return float(np.mean(values)), float("inf")
+    half = t.ppf(0.5 + level / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
+    return float(np.mean(values)), float(half)
+
+
+def seed_table(reports: Mapping[int, Mapping[str, float]]) -> dict[str, str]:
+    """Labelled text: labels-only and retrained accuracy of each seed, and means with 95 % intervals.
+
+    `reports`: the report stage's metrics by seed. The gain is paired: one difference for each seed.
+    """
+    rows = {
+        f"seed {seed}": f"{report['labels_only_accuracy']:.2%} -> {report['retrained_accuracy']:.2%}"
+        for seed, report in reports.items()
+    }
+    for label, metric in (
+        ("labels-only accuracy", "labels_only_accuracy"),
+        ("retrained accuracy", "retrained_accuracy"),
+        ("gain (points)", "gain"),
+        ("pseudo-label precision, all", "pseudo_label_precision_before"),
+        ("pseudo-label precision, selected", "pseudo_label_precision"),
+        ("pseudo-label coverage", "coverage"),
+    ):
+        mean, half = mean_and_interval([report[metric] for report in reports.values()])
+        rows[label] = f"{100 * mean:.2f} ± {100 * half:.2f}"
+    return rows

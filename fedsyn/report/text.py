@@ -1,0 +1,40 @@
+"""Numbers and settings as a person reads them. A narrow space binds units to numbers."""
+
+from math import isnan
+from typing import Any
+
+DASH = "–"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as per cent: 0.724 is `72.4 %`; a dash where there is none."""
+    return DASH if share is None or isnan(share) else f"{100 * share:.{digits}f}\u202f%"
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares in percentage points, signed: -0.418 is `−41.8`."""
+    if difference is None or isnan(difference):
+        return DASH
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def count(number: float) -> str:
+    """A whole number with separators of thousands."""
+    return f"{number:,.0f}"
+
+
+def measure(number: float) -> str:
+    """Any other metric, to four significant digits."""
+    return DASH if isnan(number) else count(number) if number == int(number) else f"{number:.4g}"
+
+
+def plain_value(value: Any) -> str:
+    """A configuration value as a person writes it."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(plain_value(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

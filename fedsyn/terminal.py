@@ -1,0 +1,65 @@
+"""Progress bars in a terminal, fed by the progress records of the stages."""
+
+import logging
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeft
+
+from fedsyn.context import Progress as Event
+from fedsyn.context import logger as progress_logger
+
+
+class StageProgress(logging.Handler):
+    """One bar a stage while the context is open: units done, loss, accuracy, time left.
+
+    Where the console is no terminal (a log file), one line every tenth of a stage instead.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeLeft(),
+            TextColumn("{task.fields[measured]}", style="dim"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.tasks: dict[str, int] = {}
+
+    def __enter__(self) -> "StageProgress":
+        progress_logger.addHandler(self)
+        logging.getLogger("fedsyn").setLevel(logging.INFO)
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Freeze the bars and stop listening."""
+        progress_logger.removeHandler(self)
+        self.bars.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Draw one progress record."""
+        event: Event = record.progress  # type: ignore[attr-defined]
+        if not self.console.is_terminal:
+            tenth = max(1, event.total // 10)
+            if event.done % tenth == 0 or event.done == event.total:
+                self.console.print(record.getMessage(), highlight=False, soft_wrap=True)
+            return
+        measured = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())
+        if event.stage not in self.tasks:
+            self.tasks[event.stage] = self.bars.add_task(event.stage, total=event.total, unit=event.unit, measured="")
+        self.bars.update(self.tasks[event.stage], completed=event.done, measured=measured)  # type: ignore[arg-type]

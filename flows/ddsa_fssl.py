@@ -1,0 +1,96 @@
+"""DDSA-FSSL as a Prefect flow: the stages of the method in plain order."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from fedsyn.config import Execution
+from fedsyn.pipeline import Result
+from fedsyn.presets import DEFAULT_PRESET, load_experiment
+from tasks.autoencoder import autoencoder
+from tasks.classifier import classifier
+from tasks.dataset import dataset
+from tasks.denoiser import denoiser
+from tasks.latents import latents
+from tasks.partition import partition
+from tasks.pseudo_labels import pseudo_labels
+from tasks.report import report
+from tasks.retrain import retrain
+from tasks.selection import selection
+from tasks.synthesis import synthesis
+
+ONE_STAGE_AT_A_TIME = ThreadPoolTaskRunner(max_workers=1)  # type: ignore[no-untyped-call]
+"""Independent stages are independent in the graph; on one device they would only take each other's cores."""
+
+
+def run_name() -> str:
+    """`fashion-mnist labeled=10% seed=3`, say."""
+    parameters = flow_run.parameters
+    experiment = load_experiment(parameters["preset"], parameters["overrides"])
+    share = f"labeled={experiment.partition.labeled_fraction:.3g}"
+    return f"{experiment.dataset.name} {share} seed={experiment.seed}"
+
+
+@flow(name="ddsa-fssl", flow_run_name=run_name, task_runner=ONE_STAGE_AT_A_TIME, persist_result=False)
+def ddsa_fssl(
+    preset: str = DEFAULT_PRESET,
+    overrides: dict[str, Any] | None = None,
+    execution: Execution = Execution(),  # noqa: B008 (frozen)
+) -> dict[str, Result]:
+    """Run every stage of the method, or find its artifact in the store.
+
+    Args:
+        preset: Name of the experiment to start from: see `fedsyn presets`.
+        overrides: Fields that differ from the preset, nested or dotted: {"synthesis.guidance_scale": 2.0}.
+        execution: Store, device and threads. They change how the run is carried out, never its result.
+    """
+    experiment = load_experiment(preset, overrides)
+    common = (experiment, execution)
+
+    data = dataset.submit(*common)
+    split = partition.submit(*common, dataset=data)
+
+    first = classifier.submit(*common, dataset=data, partition=split)
+    predicted = pseudo_labels.submit(*common, dataset=data, partition=split, classifier=first)
+    selected = selection.submit(*common, partition=split, pseudo_labels=predicted)
+
+    codec = autoencoder.submit(*common, dataset=data, partition=split)
+    encoded = latents.submit(*common, dataset=data, partition=split, autoencoder=codec)
+
+    generator = denoiser.submit(*common, partition=split, selection=selected, latents=encoded)
+    synthetic = synthesis.submit(
+        *common,
+        dataset=data,
+        partition=split,
+        classifier=first,
+        selection=selected,
+        autoencoder=codec,
+        latents=encoded,
+        denoiser=generator,
+    )
+    second = retrain.submit(
+        *common, dataset=data, partition=split, classifier=first, selection=selected, synthesis=synthetic
+    )
+    page = report.submit(
+        *common,
+        dataset=data,
+        partition=split,
+        classifier=first,
+        pseudo_labels=predicted,
+        selection=selected,
+        autoencoder=codec,
+        latents=encoded,
+        denoiser=generator,
+        synthesis=synthetic,
+        retrain=second,
+    )
+    futures = [data, split, first, predicted, selected, codec, encoded, generator, synthetic, second, page]
+    return {future.task_name: outcome(future) for future in futures}
+
+
+def outcome(future: PrefectFuture[Any]) -> Result:
+    """A finished stage's manifest, and whether it came from the store; raises what the stage raised."""
+    return Result(future.result(), cached=future.state.name == "Cached")

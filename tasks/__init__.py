@@ -1,0 +1,1 @@
+"""One Prefect task a stage: what it needs and what it publishes. No maths here."""

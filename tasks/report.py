@@ -1,0 +1,67 @@
+"""The report stage; its table and main figures also become Prefect artifacts."""
+
+import base64
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from fedsyn.artifacts import Artifact, Manifest, Store
+from fedsyn.config import Execution, Experiment
+from fedsyn.graph import REPORT
+from fedsyn.report.headline import headline
+from tasks.stage import Published, publish, stage_task
+
+SHOWN_FIGURES = ("partition", "accuracy", "precision", "images")
+LARGEST_ARTIFACT = 300_000  # bytes; Prefect keeps artifacts in its database
+
+
+@stage_task
+def report(
+    experiment: Experiment,
+    execution: Execution,
+    dataset: Manifest,
+    partition: Manifest,
+    classifier: Manifest,
+    pseudo_labels: Manifest,
+    selection: Manifest,
+    autoencoder: Manifest,
+    latents: Manifest,
+    denoiser: Manifest,
+    synthesis: Manifest,
+    retrain: Manifest,
+) -> Published:
+    """Pictures, tables and one page; shown in Prefect's UI too."""
+    published = publish(
+        REPORT,
+        experiment,
+        execution,
+        dataset=dataset,
+        partition=partition,
+        classifier=classifier,
+        pseudo_labels=pseudo_labels,
+        selection=selection,
+        autoencoder=autoencoder,
+        latents=latents,
+        denoiser=denoiser,
+        synthesis=synthesis,
+        retrain=retrain,
+    )
+    manifest = published if isinstance(published, Manifest) else published.data
+    show(Store(execution.store).open(manifest), experiment)
+    return published
+
+
+def show(artifact: Artifact, experiment: Experiment) -> None:
+    """Publish a report's headline as a table and its main figures as markdown, each with the store's key."""
+    key = f"report/{artifact.manifest.key}"
+    rows = [{"quantity": name, "value": value} for name, value in headline(artifact.manifest.metrics).items()]
+    title = f"{experiment.dataset.name}, seed {experiment.seed}"
+    create_table_artifact(rows, key="ddsa-fssl-results", description=f"Results of {title} (store: {key})")
+    lines, size = [f"# {title}", f"Full page: `{artifact.root / 'report.html'}` (store: {key})"], 0
+    for name in SHOWN_FIGURES:
+        png = (artifact.root / "figures" / f"{name}.png").read_bytes()
+        size += len(png) * 4 // 3
+        if size > LARGEST_ARTIFACT:
+            lines.append(f"More figures: `{artifact.root / 'figures'}`")
+            break
+        lines.append(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    create_markdown_artifact("\n\n".join(lines), key="ddsa-fssl-figures", description=f"Figures of {title}")

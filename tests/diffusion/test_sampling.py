@@ -1,0 +1,123 @@
+"""The sampler against ten lines of DDIM, and the independence of an image from its batch."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fedsyn.config import Denoiser
+from fedsyn.diffusion.sampling import SAMPLERS, sample_latents
+from fedsyn.models.denoiser import build_denoiser, noise_scheduler
+from fedsyn.models.initialize import initialize
+
+SETTINGS = Denoiser(channels=(8, 16))
+NOISE = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 2, 8, 8), np.float32))
+LABELS = torch.tensor([0, 1, 2, 1, 0])
+
+
+@pytest.fixture(scope="module")
+def unet():
+    model = build_denoiser(SETTINGS, latent_channels=2, latent_size=8, num_classes=3)
+    initialize(model, 0, "denoiser")
+    return model.eval()
+
+
+def sample(model: nn.Module, rows: slice = slice(None), settings: Denoiser = SETTINGS, **options) -> Tensor:
+    options = {"sampler": "dpm-solver++", "steps": 5, "guidance_scale": 1.5} | options
+    return sample_latents(model, dict(noise_scheduler(settings).config), NOISE[rows], LABELS[rows], **options)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_a_latent_does_not_depend_on_the_batch_it_is_drawn_in(unet, sampler):
+    together = sample(unet, sampler=sampler)
+    alone = torch.cat([sample(unet, slice(row, row + 1), sampler=sampler) for row in range(5)])
+    assert torch.isfinite(together).all()
+    assert (together - alone).abs().max() < 1e-4
+    assert (together[0] - together[4]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_sampling_draws_nothing_at_random(unet, sampler):
+    torch.manual_seed(1)
+    once = sample(unet, sampler=sampler)
+    torch.manual_seed(2)
+    assert torch.equal(once, sample(unet, sampler=sampler))
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_guidance_of_one_is_the_conditional_model(unet, sampler):
+    conditional = sample(unet, sampler=sampler, guidance_scale=1)
+    nearly = sample(unet, sampler=sampler, guidance_scale=1 + 1e-6)  # takes the way through both predictions
+    assert (conditional - nearly).abs().max() < 1e-4
+    assert (conditional - sample(unet, sampler=sampler, guidance_scale=3.0)).abs().max() > 1e-3
+
+
+class Linear(nn.Module):
+    """Predicts 0.3 x + 0.1 t/T + the label: all that a sampler can get wrong shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(num_class_embeds=4)
+        self.seen_labels: set[int] = set()
+
+    def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        self.seen_labels |= set(class_labels.tolist())
+        shift = 0.1 * (timestep / 1000) + 0.05 * class_labels
+        return SimpleNamespace(sample=0.3 * x + shift.reshape(-1, 1, 1, 1))
+
+
+def naive_ddim(kind: str, steps: int, w: float) -> Tensor:
+    alphas_cumprod, x, model = noise_scheduler(SETTINGS).alphas_cumprod.double(), NOISE.double(), Linear()
+    times = [i * (1000 // steps) for i in range(steps)][::-1]
+    for t, previous in zip(times, [*times[1:], None], strict=True):
+        conditional = model(x, torch.tensor(t), LABELS).sample
+        unconditional = model(x, torch.tensor(t), torch.full_like(LABELS, 3)).sample
+        prediction = unconditional + w * (conditional - unconditional)
+        a, s = alphas_cumprod[t].sqrt(), (1 - alphas_cumprod[t]).sqrt()
+        x0 = {
+            "v_prediction": a * x - s * prediction,
+            "epsilon": (x - s * prediction) / a,
+            "sample": prediction,
+        }[kind]
+        noise = (x - a * x0) / s
+        end = alphas_cumprod[previous] if previous is not None else torch.tensor(1.0)
+        x = end.sqrt() * x0 + (1 - end).sqrt() * noise
+    return x
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
+@pytest.mark.parametrize("kind", ["v_prediction", "epsilon", "sample"])
+def test_ddim_agrees_with_its_formula(kind, guidance_scale):
+    settings = SETTINGS.model_copy(update={"prediction": kind})
+    fast = sample(Linear(), settings=settings, sampler="ddim", steps=4, guidance_scale=guidance_scale)
+    assert (fast - naive_ddim(kind, 4, guidance_scale)).abs().max() < 1e-4
+
+
+def test_the_label_that_means_none_is_the_last_one_and_is_seen_under_guidance_only():
+    model = Linear()
+    sample(model, guidance_scale=1)
+    assert model.seen_labels == {0, 1, 2}
+    sample(model, guidance_scale=2.0)
+    assert model.seen_labels == {0, 1, 2, 3}
+
+
+class Ideal(nn.Module):
+    """The velocity of data that are all the same latent: every sampler must arrive there."""
+
+    def __init__(self, target: float) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(num_class_embeds=4)
+        self.target, self.alphas_cumprod = target, noise_scheduler(SETTINGS).alphas_cumprod
+
+    def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        a, s = self.alphas_cumprod[int(timestep)].sqrt(), (1 - self.alphas_cumprod[int(timestep)]).sqrt()
+        noise = (x - a * self.target) / s
+        return SimpleNamespace(sample=a * noise - s * self.target)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_arrives_at_the_only_latent_there_is(sampler):
+    latents = sample(Ideal(0.7), sampler=sampler, steps=10, guidance_scale=1)
+    assert latents == pytest.approx(torch.full_like(latents, 0.7), abs=1e-3)

@@ -1,0 +1,125 @@
+"""The stage graph: its order, its keys, and what its functions are given."""
+
+import inspect
+
+import pytest
+
+from fedsyn.config import Experiment
+from fedsyn.graph import STAGES, Stage
+
+NAMES = [stage.name for stage in STAGES]
+
+
+def keys(experiment: Experiment, fingerprint: str = "data") -> dict[str, str]:
+    made: dict[str, str] = {}
+    for stage in STAGES:
+        made[stage.name] = stage.key(experiment, made, fingerprint if stage.name == "dataset" else None)
+    return made
+
+
+def changed(**sections: object) -> set[str]:
+    before, after = keys(Experiment()), keys(Experiment.model_validate(sections))
+    return {name for name in NAMES if before[name] != after[name]}
+
+
+def at_or_after(readers: set[str]) -> set[str]:
+    reached: set[str] = set()
+    for stage in STAGES:
+        if stage.name in readers or reached & set(stage.inputs):
+            reached.add(stage.name)
+    return reached
+
+
+def test_names_are_unique():
+    assert len(set(NAMES)) == len(NAMES) == 11
+
+
+def test_every_stage_stands_after_its_inputs():
+    for position, stage in enumerate(STAGES):
+        assert set(stage.inputs) <= set(NAMES[:position]), stage.name
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_a_stage_function_takes_exactly_the_sections_that_its_key_covers(stage):
+    parameters = inspect.signature(stage.function()).parameters.values()
+    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == ["inputs", "output", "context"]
+    sections = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert set(sections) == set(stage.sections)
+    assert sections == {name: Experiment.model_fields[name].annotation for name in stage.sections}
+    assert all(p.default is p.empty for p in parameters)
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("seed", 1),
+        ("dataset", {"name": "mnist"}),
+        ("partition", {"num_clients": 11}),
+        ("classifier", {"rounds": 21}),
+        ("pseudo_labels", {"calibration": "train"}),
+        ("selection", {"target_precision": 0.9}),
+        ("autoencoder", {"kl_weight": 0.5}),
+        ("denoiser", {"timesteps": 500}),
+        ("synthesis", {"guidance_scale": 2.5}),
+        ("retrain", {"warm_start": True}),
+        ("report", {"images_per_class": 9}),
+    ],
+)
+def test_a_change_of_a_section_changes_the_keys_of_its_readers_and_of_all_after_them(section, value):
+    readers = {stage.name for stage in STAGES if section in stage.sections}
+    assert changed(**{section: value}) == at_or_after(readers)
+
+
+def test_a_change_of_the_guidance_scale_repeats_synthesis_retraining_and_report_only():
+    assert changed(synthesis={"guidance_scale": 2.5}) == {"synthesis", "retrain", "report"}
+
+
+def test_a_change_of_the_selection_leaves_classifier_and_autoencoder_alone():
+    assert changed(selection={"strategy": "none"}) == {
+        "selection",
+        "denoiser",
+        "synthesis",
+        "retrain",
+        "report",
+    }
+
+
+def test_a_change_of_the_autoencoder_leaves_the_pseudo_labels_alone():
+    after = {"autoencoder", "latents", "denoiser", "synthesis", "retrain", "report"}
+    assert changed(autoencoder={"latent_channels": 3}) == after
+
+
+def test_moved_data_changes_no_key():
+    assert changed(dataset={"name": "digits", "root": "/elsewhere"}) == set()
+
+
+def test_other_data_change_every_key():
+    experiment = Experiment()
+    before, after = keys(experiment), keys(experiment, fingerprint="other data")
+    assert {name for name in NAMES if before[name] != after[name]} == set(NAMES)
+
+
+def test_a_new_version_of_a_stage_has_a_new_key():
+    old, new = Stage("stage", 1, ("seed",), ()), Stage("stage", 2, ("seed",), ())
+    assert old.key(Experiment(), {}) != new.key(Experiment(), {})
+
+
+def test_equal_settings_of_two_stages_have_two_keys():
+    one, other = Stage("one", 1, ("seed",), ()), Stage("other", 1, ("seed",), ())
+    assert one.key(Experiment(), {}) != other.key(Experiment(), {})
+
+
+def test_a_key_is_24_hexadecimal_digits():
+    for key in keys(Experiment()).values():
+        assert len(key) == 24
+        int(key, 16)
+
+
+def test_the_same_number_written_otherwise_gives_the_same_keys():
+    assert changed(synthesis={"guidance_scale": "1.5"}, partition={"num_clients": 10.0}) == set()
+
+
+def test_a_stage_reads_its_own_sections_only():
+    stage = Stage("stage", 1, ("seed", "partition"), ())
+    experiment = Experiment(seed=7)
+    assert stage.settings(experiment) == {"seed": 7, "partition": experiment.partition}
