@@ -14,11 +14,19 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from fedsyn import __version__
+from fedsyn.artifacts import Store, StoreError
 from fedsyn.config import Execution, Experiment
 from fedsyn.data.catalogue import DatasetError, locate
 from fedsyn.pipeline import Result, resolve_device
-from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, parse_assignments, preset_names, preset_text
-from fedsyn.report.headline import headline
+from fedsyn.presets import (
+    DEFAULT_PRESET,
+    ConfigError,
+    load_experiment,
+    parse_assignments,
+    preset_names,
+    preset_text,
+)
+from fedsyn.report.headline import headline_in_words
 from fedsyn.report.seeds import seed_table
 from fedsyn.terminal import StageProgress
 
@@ -27,7 +35,8 @@ console = Console()
 
 Preset = Annotated[str, typer.Option(help="Experiment to start from; `fedsyn presets` lists them")]
 Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10")
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10"),
 ]
 
 
@@ -39,7 +48,9 @@ def _version(asked: bool) -> None:
 
 @app.callback(help="Federated semi-supervised learning with diffusion-model-based data synthesis (DDSA-FSSL).")
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version")
+    ] = False,
 ) -> None:
     """Options of the command itself."""
 
@@ -48,17 +59,23 @@ def main(
 def run(
     preset: Preset = DEFAULT_PRESET,
     assignments: Assignments = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed; repeat the option for several runs and their mean")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Seed; repeat the option for several runs and their mean")
+    ] = None,
     store: Annotated[str, typer.Option(help="Folder of the artifact store")] = "artifacts",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads inside an operation on a CPU; default: all cores")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads inside an operation on a CPU; default: all cores")
+    ] = None,
 ) -> None:
     """Run the whole method, from the data set to the report. What the store already holds is not computed again."""
     overrides = _parse(assignments)
     try:
+        Store(store)
         execution = Execution(store=store, device=device, threads=threads)
-        resolve_device(device)
-    except ValueError as error:
+        if device.startswith("cuda"):  # asking costs PyTorch's import, which a cached run does without
+            resolve_device(device)
+    except (ValueError, StoreError) as error:
         _refuse(str(error))
     seeds = seed or [_experiment(preset, overrides).seed]
     experiments = {value: _experiment(preset, {**overrides, "seed": value}) for value in seeds}
@@ -74,10 +91,12 @@ def run(
             except Exception as error:
                 progress.stop()
                 logging.getLogger(__name__).debug("the flow failed", exc_info=error)
-                _refuse(f"{type(error).__name__}: {error}\n\nFinished stages are in the store; the same command goes on.")
+                _refuse(
+                    f"{type(error).__name__}: {error}\n\nFinished stages are in the store; the same command goes on."
+                )
         reports[value] = results["report"].manifest.metrics
         _print_stages(results)
-        _print_table("Result", headline(reports[value]))
+        _print_table("Result", headline_in_words(reports[value]))
         page = Path(execution.store) / "report" / results["report"].manifest.key / "report.html"
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
     if len(reports) > 1:
@@ -101,7 +120,7 @@ def presets() -> None:
     console.print(table)
 
 
-def _prepare_flow():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _prepare_flow():  # type: ignore[no-untyped-def]
     """The flow, imported late: Prefect reads these settings when it is imported. The user's own ones win."""
     settings = {
         "DO_NOT_TRACK": "1",

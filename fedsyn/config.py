@@ -7,12 +7,13 @@ enters a key. Both are frozen and validated at the door; their descriptions are 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
-NOT_IN_KEY = {"in_key": False}
+NOT_IN_KEY: JsonDict = {"in_key": False}
 
 
 def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
@@ -24,7 +25,7 @@ def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def key_fields(self) -> dict[str, Any]:
         """The fields that a stage's key covers, as plain JSON values."""
@@ -36,9 +37,9 @@ class Section(BaseModel):
 class Dataset(Section):
     """The images. Their content is fingerprinted, so a moved folder is still the same data set."""
 
-    name: Literal[
-        "digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "image-folder"
-    ] = Field("digits", description="Data set: `digits` ships with scikit-learn, the others are read from disk")
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "image-folder"] = Field(
+        "digits", description="Data set: `digits` ships with scikit-learn, the others are read from disk"
+    )
     root: str | None = Field(
         None,
         description="Folder that holds the data set's files; empty: the usual places are searched",
@@ -67,10 +68,10 @@ class Partition(Section):
     labeled: Literal["iid", "dirichlet"] = Field("dirichlet", description="Spread of the labelled pool")
     unlabeled: Literal["iid", "dirichlet"] = Field("dirichlet", description="Spread of the unlabelled pool")
     alpha_labeled: float = Field(
-        0.1, gt=0, description="Dirichlet concentration of the labelled pool; smaller is more skewed"
+        0.1, ge=1e-6, description="Dirichlet concentration of the labelled pool; smaller is more skewed"
     )
     alpha_unlabeled: float = Field(
-        0.1, gt=0, description="Dirichlet concentration of the unlabelled pool; smaller is more skewed"
+        0.1, ge=1e-6, description="Dirichlet concentration of the unlabelled pool; smaller is more skewed"
     )
     priors: Literal["independent", "shared"] = Field(
         "independent",
@@ -116,7 +117,10 @@ class FederatedTraining(Section):
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the local optimiser")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of a local gradient; empty: none")
     ema_decay: float = Field(
-        0.0, ge=0, lt=1, description="Decay per round of the server's moving average of the global weights; 0: none"
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay per round of the server's moving average of the global weights; 0: none",
     )
 
 
@@ -139,7 +143,26 @@ class Classifier(FederatedTraining):
         return self
 
 
-DEFAULT_GRID = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
+DEFAULT_GRID = (
+    0.0,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.75,
+    0.8,
+    0.85,
+    0.9,
+    0.925,
+    0.95,
+    0.97,
+    0.98,
+    0.99,
+    0.995,
+    0.998,
+    0.999,
+)
 
 
 class PseudoLabels(Section):
@@ -150,7 +173,9 @@ class PseudoLabels(Section):
         description="Labels that count into the confusion matrices: the calibration slice, or (optimistic) training's",
     )
     confidence_grid: tuple[Probability, ...] = Field(
-        DEFAULT_GRID, min_length=1, description="Confidences t at which the matrices M^t are counted, ascending"
+        DEFAULT_GRID,
+        min_length=1,
+        description="Confidences t at which the matrices M^t are counted, ascending",
     )
 
     @model_validator(mode="after")
@@ -166,18 +191,20 @@ class Selection(Section):
     strategy: Literal["none", "fixed", "class_precision", "threshold", "oracle"] = Field(
         "threshold",
         description="`threshold`: per class the smallest confidence whose precision reaches the target; `fixed`: one "
-        "confidence; `class_precision`: the most confident share P_c; `none`: all; `oracle`: the correct ones (a bound)",
+        "confidence; `class_precision`: the most confident share P_c; `none`: all; `oracle`: the correct ones, a bound",
     )
     target_precision: Fraction = Field(0.95, description="Precision that `threshold` asks of every class")
     bound: Literal["wilson", "point"] = Field(
-        "wilson", description="What must reach the target: the lower Wilson bound of the precision, or its estimate"
+        "wilson",
+        description="What must reach the target: the lower Wilson bound of the precision, or its estimate",
     )
     confidence_level: float = Field(0.9, gt=0, lt=1, description="One-sided level of the Wilson bound")
     min_per_class: int = Field(
         20, ge=0, description="Pseudo-labels that a class must keep where no confidence reaches the target"
     )
     min_share: Probability = Field(
-        0.2, description="Share of its predictions that a class keeps at least, where no confidence reaches the target"
+        0.2,
+        description="Share of its predictions that a class keeps at least, where no confidence reaches the target",
     )
     fixed_confidence: Probability = Field(0.95, description="Confidence of the strategy `fixed`")
 
@@ -189,7 +216,10 @@ class Autoencoder(FederatedTraining):
         2, description="Space-to-depth factor before the network: 2 makes it about four times cheaper"
     )
     channels: tuple[Positive, ...] = Field(
-        (32, 64), min_length=1, max_length=4, description="Channels of each level; each further level halves the size"
+        (32, 64),
+        min_length=1,
+        max_length=4,
+        description="Channels of each level; each further level halves the size",
     )
     latent_channels: Positive = Field(4, description="Channels of a latent")
     layers_per_block: Positive = Field(1, description="Residual layers of a level")
@@ -205,7 +235,10 @@ class Denoiser(FederatedTraining):
     """Step 3c: the class-conditional U-Net over latents, by FedAvg."""
 
     channels: tuple[Positive, ...] = Field(
-        (64, 128), min_length=1, max_length=3, description="Channels of each level; each further level halves the size"
+        (64, 128),
+        min_length=1,
+        max_length=3,
+        description="Channels of each level; each further level halves the size",
     )
     layers_per_block: Positive = Field(1, description="Residual layers of a level")
     attention: bool = Field(True, description="Self-attention at the coarsest level")
@@ -235,7 +268,8 @@ class Synthesis(Section):
         "`global`: the client's mixture becomes the global one",
     )
     per_class: Positive | None = Field(
-        None, description="Images of a class after `absent` or `balance`; empty: as many as the client's largest class"
+        None,
+        description="Images of a class after `absent` or `balance`; empty: as many as the client's largest class",
     )
     budget: Positive | None = Field(None, description="Most images that a client generates; empty: no limit")
     sampler: Literal["ddim", "dpm-solver++", "unipc"] = Field("dpm-solver++", description="Sampler of diffusers")
@@ -263,7 +297,7 @@ class Report(Section):
 class Experiment(Section):
     """Everything that decides what is computed. The same Experiment gives the same bytes."""
 
-    seed: int = Field(0, ge=0, description="Seed of every draw of this run")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of every draw of this run")
     dataset: Dataset = Dataset()
     partition: Partition = Partition()
     classifier: Classifier = Classifier()
@@ -284,8 +318,7 @@ class Experiment(Section):
             )
         if self.synthesis.steps > self.denoiser.timesteps:
             raise ValueError(
-                f"synthesis.steps must be <= denoiser.timesteps ({self.denoiser.timesteps}), "
-                f"got {self.synthesis.steps}"
+                f"synthesis.steps must be <= denoiser.timesteps ({self.denoiser.timesteps}), got {self.synthesis.steps}"
             )
         if self.synthesis.guidance_scale > 1 and self.denoiser.label_dropout == 0:
             raise ValueError(
@@ -300,4 +333,3 @@ class Execution(Section):
     store: str = Field("artifacts", description="Folder of the artifact store")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     threads: Positive | None = Field(None, description="Threads inside an operation on a CPU; empty: all cores")
-

@@ -69,7 +69,10 @@ SYNTHESIS = Stage(
     ("dataset", "partition", "classifier", "selection", "autoencoder", "latents", "denoiser"),
 )
 RETRAIN = Stage(
-    "retrain", 1, ("seed", "classifier", "retrain"), ("dataset", "partition", "classifier", "selection", "synthesis")
+    "retrain",
+    1,
+    ("seed", "classifier", "retrain"),
+    ("dataset", "partition", "classifier", "selection", "synthesis"),
 )
 REPORT = Stage(
     "report",

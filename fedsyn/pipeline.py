@@ -27,9 +27,7 @@ class Result:
     cached: bool
 
 
-def run_stage(
-    stage: Stage, experiment: Experiment, execution: Execution, inputs: Mapping[str, Manifest]
-) -> Result:
+def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs: Mapping[str, Manifest]) -> Result:
     """Return the artifact of `stage` from the store, verified, or compute and publish it.
 
     Raises:

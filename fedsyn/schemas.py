@@ -22,7 +22,12 @@ HISTORY = pa.schema([("round", pa.int32()), ("train_loss", pa.float64()), ("test
 LOSS_HISTORY = pa.schema([("round", pa.int32()), ("train_loss", pa.float64())])
 PREDICTIONS = pa.schema([("sample_id", pa.int64()), ("prediction", pa.int16())])
 PSEUDO_LABELS = pa.schema(
-    [("sample_id", pa.int64()), ("client_id", pa.int16()), ("pseudo_label", pa.int16()), ("confidence", pa.float32())]
+    [
+        ("sample_id", pa.int64()),
+        ("client_id", pa.int16()),
+        ("pseudo_label", pa.int16()),
+        ("confidence", pa.float32()),
+    ]
 )
 CALIBRATION = pa.schema([*PSEUDO_LABELS, ("label", pa.int16())])
 SELECTED_LABELS = pa.schema([*PSEUDO_LABELS, ("threshold", pa.float32()), ("selected", pa.bool_())])

@@ -4,11 +4,19 @@ import logging
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.progress import TimeRemainingColumn as TimeLeft
 
 from fedsyn.context import Progress as Event
-from fedsyn.context import logger as progress_logger
+
+logger = logging.getLogger("fedsyn")
 
 
 class StageProgress(logging.Handler):
@@ -36,8 +44,8 @@ class StageProgress(logging.Handler):
         self.tasks: dict[str, int] = {}
 
     def __enter__(self) -> "StageProgress":
-        progress_logger.addHandler(self)
-        logging.getLogger("fedsyn").setLevel(logging.INFO)
+        logger.addHandler(self)
+        logger.setLevel(logging.INFO)
         self.bars.start()
         return self
 
@@ -48,12 +56,16 @@ class StageProgress(logging.Handler):
 
     def stop(self) -> None:
         """Freeze the bars and stop listening."""
-        progress_logger.removeHandler(self)
+        logger.removeHandler(self)
         self.bars.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Draw one progress record."""
-        event: Event = record.progress  # type: ignore[attr-defined]
+        """Draw one progress record, print one warning, ignore the rest."""
+        event: Event | None = getattr(record, "progress", None)
+        if event is None:
+            if record.levelno >= logging.WARNING:
+                self.console.print(f"{record.levelname.lower()}: {record.getMessage()}", style="yellow", soft_wrap=True)
+            return
         if not self.console.is_terminal:
             tenth = max(1, event.total // 10)
             if event.done % tenth == 0 or event.done == event.total:

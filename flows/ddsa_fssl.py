@@ -22,7 +22,7 @@ from tasks.retrain import retrain
 from tasks.selection import selection
 from tasks.synthesis import synthesis
 
-ONE_STAGE_AT_A_TIME = ThreadPoolTaskRunner(max_workers=1)  # type: ignore[no-untyped-call]
+ONE_STAGE_AT_A_TIME: Any = ThreadPoolTaskRunner(max_workers=1)
 """Independent stages are independent in the graph; on one device they would only take each other's cores."""
 
 
@@ -88,7 +88,7 @@ def ddsa_fssl(
         retrain=second,
     )
     futures = [data, split, first, predicted, selected, codec, encoded, generator, synthetic, second, page]
-    return {future.task_name: outcome(future) for future in futures}
+    return {result.manifest.stage: result for result in map(outcome, futures)}
 
 
 def outcome(future: PrefectFuture[Any]) -> Result:

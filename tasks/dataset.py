@@ -1,6 +1,5 @@
 """Read a data set once, into plain tensors."""
 
-from fedsyn.artifacts import Manifest
 from fedsyn.config import Execution, Experiment
 from fedsyn.graph import DATASET
 from tasks.stage import Published, publish, stage_task

@@ -7,10 +7,10 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from fedsyn.artifacts import Artifact, Manifest, Store
 from fedsyn.config import Execution, Experiment
 from fedsyn.graph import REPORT
-from fedsyn.report.headline import headline
-from tasks.stage import Published, publish, stage_task
+from fedsyn.report.headline import headline_in_words
+from tasks.stage import Published, manifest_of, publish, stage_task
 
-SHOWN_FIGURES = ("partition", "accuracy", "precision", "images")
+SHOWN_FIGURES = ("partition", "accuracy_by_round", "pseudo_labels", "real_beside_synthetic")
 LARGEST_ARTIFACT = 300_000  # bytes; Prefect keeps artifacts in its database
 
 
@@ -45,15 +45,14 @@ def report(
         synthesis=synthesis,
         retrain=retrain,
     )
-    manifest = published if isinstance(published, Manifest) else published.data
-    show(Store(execution.store).open(manifest), experiment)
+    show(Store(execution.store).open(manifest_of(published)), experiment)
     return published
 
 
 def show(artifact: Artifact, experiment: Experiment) -> None:
     """Publish a report's headline as a table and its main figures as markdown, each with the store's key."""
     key = f"report/{artifact.manifest.key}"
-    rows = [{"quantity": name, "value": value} for name, value in headline(artifact.manifest.metrics).items()]
+    rows = [{"quantity": name, "value": value} for name, value in headline_in_words(artifact.manifest.metrics).items()]
     title = f"{experiment.dataset.name}, seed {experiment.seed}"
     create_table_artifact(rows, key="ddsa-fssl-results", description=f"Results of {title} (store: {key})")
     lines, size = [f"# {title}", f"Full page: `{artifact.root / 'report.html'}` (store: {key})"], 0

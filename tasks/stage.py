@@ -29,3 +29,8 @@ def publish(stage: Stage, experiment: Experiment, execution: Execution, **inputs
     measured = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
     logger.info("%s: published %s in %.1f s (%s)", stage.name, manifest.key, manifest.seconds, measured)
     return manifest
+
+
+def manifest_of(published: Published) -> Manifest:
+    """The manifest that `publish` returned, whether inside a state or not."""
+    return published if isinstance(published, Manifest) else published.result()

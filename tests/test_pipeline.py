@@ -82,9 +82,7 @@ def test_two_clean_stores_are_equal_to_the_byte(finished, tmp_path):
         assert files == contents(first_store, first[name].manifest), name
         assert files
         assert result.manifest.digest == first[name].manifest.digest
-        assert result.manifest.metrics == pytest.approx(
-            first[name].manifest.metrics, nan_ok=True, abs=0, rel=0
-        )
+        assert result.manifest.metrics == pytest.approx(first[name].manifest.metrics, nan_ok=True, abs=0, rel=0)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
@@ -223,7 +221,5 @@ def test_a_device_that_is_not_there_is_refused():
     assert pipeline.resolve_device("cpu") == torch.device("cpu")
     assert pipeline.resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     if not torch.cuda.is_available():
-        with pytest.raises(
-            ValueError, match=r"execution\.device must be a device of this machine, got 'cuda:1'"
-        ):
+        with pytest.raises(ValueError, match=r"execution\.device must be a device of this machine, got 'cuda:1'"):
             pipeline.resolve_device("cuda:1")

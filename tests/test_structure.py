@@ -40,8 +40,7 @@ def test_only_metrics_read_hidden_labels():
         path.relative_to(ROOT).as_posix()
         for path in SOURCE
         for name, constants in calls(path)
-        if not name.endswith("write_table")
-        and any("hidden_labels" in str(constant) for constant in constants)
+        if not name.endswith("write_table") and any("hidden_labels" in str(constant) for constant in constants)
     }
     assert readers == {"fedsyn/metrics/hidden.py"}
 

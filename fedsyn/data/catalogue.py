@@ -1,4 +1,4 @@
-"""The data sets: where their files lie, how they are read (by torchvision and scikit-learn), what to do without them."""
+"""The data sets: where their files lie, how torchvision and scikit-learn read them, what to do without them."""
 
 import gzip
 import hashlib
@@ -127,7 +127,10 @@ def _read_idx(dataset_class: str) -> Callable[[Path, Dataset], ImageSet]:
             raw.mkdir(parents=True)
             for path in _files(root, IDX_FILES):
                 unpacked = raw / path.name.removesuffix(".gz")
-                with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed, unpacked.open("wb") as out:
+                with (
+                    gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed,
+                    unpacked.open("wb") as out,
+                ):
                     shutil.copyfileobj(packed, out)
             train, test = reader(folder, train=True), reader(folder, train=False)
         images = np.concatenate([train.data.numpy(), test.data.numpy()])[..., None]
@@ -192,8 +195,8 @@ def _sklearn_data() -> str:
     import importlib.util
 
     spec = importlib.util.find_spec("sklearn")  # found, not imported: a cached run must not wait for it
-    assert spec is not None and spec.origin is not None
-    return str(Path(spec.origin).parent / "datasets" / "data")
+    assert spec is not None
+    return str(Path(str(spec.origin)).parent / "datasets" / "data")
 
 
 SOURCES = {
@@ -210,12 +213,8 @@ SOURCES = {
         _read_idx("FashionMNIST"),
         "On Debian: apt-get install dataset-fashion-mnist. " + _torchvision_advice("FashionMNIST"),
     ),
-    "cifar10": Source(
-        ("cifar-10-batches-py/*",), ("data",), _read_cifar("CIFAR10"), _torchvision_advice("CIFAR10")
-    ),
-    "cifar100": Source(
-        ("cifar-100-python/*",), ("data",), _read_cifar("CIFAR100"), _torchvision_advice("CIFAR100")
-    ),
+    "cifar10": Source(("cifar-10-batches-py/*",), ("data",), _read_cifar("CIFAR10"), _torchvision_advice("CIFAR10")),
+    "cifar100": Source(("cifar-100-python/*",), ("data",), _read_cifar("CIFAR100"), _torchvision_advice("CIFAR100")),
     "svhn": Source(
         ("train_32x32.mat", "test_32x32.mat"),
         ("data",),
@@ -223,6 +222,9 @@ SOURCES = {
         _torchvision_advice("SVHN", "split='train', ") + " (and split='test')",
     ),
     "image-folder": Source(
-        ("train/*/*", "test/*/*"), (), _read_image_folder, "Lay it out as train/CLASS/PICTURE and test/CLASS/PICTURE"
+        ("train/*/*", "test/*/*"),
+        (),
+        _read_image_folder,
+        "Lay it out as train/CLASS/PICTURE and test/CLASS/PICTURE",
     ),
 }

@@ -29,9 +29,7 @@ def iid(num_samples: int, num_clients: int, rng: np.random.Generator) -> np.ndar
     return rng.permutation(np.arange(num_samples) % num_clients)
 
 
-def dirichlet_priors(
-    num_classes: int, num_clients: int, alpha: float, rng: np.random.Generator
-) -> np.ndarray:
+def dirichlet_priors(num_classes: int, num_clients: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """For each class, the clients' shares of it: (C, K) rows ~ Dirichlet(alpha), each summing to one.
 
     Drawn through log-gammas, so that a tiny alpha gives a one-hot row instead of 0/0. (Gamma(alpha) is distributed as

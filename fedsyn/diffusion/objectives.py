@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fedsyn.data.images import to_input
 from fedsyn.federated.averaging import Objective
+from fedsyn.models.autoencoder import LatentAutoencoder
 
 
 def autoencoder_loss(kl_weight: float) -> Objective:
@@ -16,7 +17,7 @@ def autoencoder_loss(kl_weight: float) -> Objective:
     Kingma and Welling (2014), with z drawn from q by the batch's generator. The batch is (images,), bytes.
     """
 
-    def objective(model: nn.Module, batch: tuple[Tensor, ...], rng: np.random.Generator) -> Tensor:
+    def objective(model: LatentAutoencoder, batch: tuple[Tensor, ...], rng: np.random.Generator) -> Tensor:
         images = to_input(batch[0])
         mean, std = model.encode(images)
         latents = mean + std * standard_normal(mean.shape, rng, mean.device)

@@ -7,6 +7,7 @@ Classifier, autoencoder and denoiser go through the same loop, each with its obj
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from fedsyn.config import FederatedTraining
 from fedsyn.randomness import generator
 
-Objective = Callable[[nn.Module, tuple[Tensor, ...], np.random.Generator], Tensor]
+Objective = Callable[[Any, tuple[Tensor, ...], np.random.Generator], Tensor]
 """(model, batch, generator of this batch's draws) -> mean loss of the batch, a scalar tensor."""
 
 
@@ -31,6 +32,15 @@ class Client:
     def num_samples(self) -> int:
         """n_k, the client's weight in the average."""
         return len(self.indices)
+
+
+def group_by_client(owners: np.ndarray, rows: np.ndarray, tensors: tuple[Tensor, ...]) -> list[Client]:
+    """The clients that own `rows` (n,) of the shared `tensors`; `owners` (n,) says who owns which row."""
+    device = tensors[0].device
+    return [
+        Client(int(client_id), tensors, torch.from_numpy(rows[owners == client_id].astype(np.int64)).to(device))
+        for client_id in np.unique(owners)
+    ]
 
 
 @dataclass
@@ -76,7 +86,8 @@ def federated_averaging(
     round and may add measurements to the last entry of its history.
 
     Raises:
-        ValueError: no client has a sample, or a client's loss is not finite (the message names round and client).
+        ValueError: no client has a sample, or a client's loss (the message names round and client) or the averaged
+            weights are not finite.
     """
     clients = [client for client in clients if client.num_samples > 0]
     if not clients:
@@ -88,7 +99,9 @@ def federated_averaging(
     model.train()
     for round_index in range(state.rounds_done, settings.rounds):
         # 1. the server draws the round's clients and sends them theta^r
-        cohort = sample_clients(clients, settings.client_fraction, generator(seed, stage, "cohort", round_index=round_index))
+        cohort = sample_clients(
+            clients, settings.client_fraction, generator(seed, stage, "cohort", round_index=round_index)
+        )
         rate = learning_rate(settings, round_index)
         # 2. each trains on its own data; the server adds up p_k theta_k as they come in, never holding them all
         total = sum(client.num_samples for client in cohort)
@@ -97,16 +110,17 @@ def federated_averaging(
         for client in cohort:
             draw = generator(seed, stage, "local training", round_index=round_index, client_id=client.client_id)
             update = train_client(model, state.weights, client, objective, settings, rate, draw)
-            torch._foreach_add_(mean, update.weights, alpha=update.num_samples / total)
+            torch._foreach_add_(mean, list(update.weights), alpha=update.num_samples / total)
             losses.append(update.loss * (update.num_samples / total))
         # 3. the mean becomes theta^{r+1}
-        loss = torch.stack(losses).cpu()
-        _refuse_nan(loss, cohort, stage, round_index)
+        size = torch.stack(torch._foreach_norm(mean)).sum()
+        *loss, norm = torch.stack([*losses, size]).tolist()  # the round's only wait for the device
+        _refuse_nan(loss, norm, cohort, stage, round_index)
         state.weights = mean
         state.rounds_done = round_index + 1
         if state.averaged is not None:
             _average_over_rounds(state.averaged, state.weights, settings.ema_decay, round_index)
-        state.history.append({"round": round_index + 1, "train_loss": float(loss.sum())})
+        state.history.append({"round": round_index + 1, "train_loss": sum(loss)})
         load_weights(parameters, state.result())
         after_round(state)
     load_weights(parameters, state.result())
@@ -131,12 +145,14 @@ def train_client(
         chosen = client.indices[torch.from_numpy(rows)]
         loss = objective(model, tuple(tensor[chosen] for tensor in client.tensors), rng)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if settings.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
         optimizer.step()
         losses.append(loss.detach())
-    return ClientUpdate([parameter.detach() for parameter in parameters], client.num_samples, torch.stack(losses).mean())
+    return ClientUpdate(
+        [parameter.detach() for parameter in parameters], client.num_samples, torch.stack(losses).mean()
+    )
 
 
 def batches(num_samples: int, settings: FederatedTraining, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -185,10 +201,15 @@ def _average_over_rounds(averaged: list[Tensor], weights: list[Tensor], decay: f
     torch._foreach_lerp_(averaged, weights, 1 - warm)
 
 
-def _refuse_nan(losses: Tensor, cohort: Sequence[Client], stage: str, round_index: int) -> None:
-    for client, loss in zip(cohort, losses.tolist(), strict=True):
+def _refuse_nan(losses: list[float], norm: float, cohort: Sequence[Client], stage: str, round_index: int) -> None:
+    for client, loss in zip(cohort, losses, strict=True):
         if not math.isfinite(loss):
             raise ValueError(
                 f"{stage}: the loss of client {client.client_id} is {loss} in round {round_index + 1}; "
-                f"lower {stage}.learning_rate or set {stage}.gradient_clip"
+                "lower its learning_rate or set its gradient_clip"
             )
+    if not math.isfinite(norm):
+        raise ValueError(
+            f"{stage}: the averaged weights are not finite after round {round_index + 1}; "
+            "lower its learning_rate or set its gradient_clip"
+        )

@@ -44,9 +44,7 @@ def train_classifier(
         context.progress(state.rounds_done, settings.rounds, "rounds", **shown)
 
     objective = cross_entropy(settings.augmentation)
-    return federated_averaging(
-        model, clients, objective, settings, seed=seed, stage=context.stage, after_round=measure
-    )
+    return federated_averaging(model, clients, objective, settings, seed=seed, stage=context.stage, after_round=measure)
 
 
 @torch.inference_mode()

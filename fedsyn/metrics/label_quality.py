@@ -16,7 +16,11 @@ def label_quality(
     rows = []
     for class_id in range(num_classes):
         predicted = pseudo_label == class_id
-        kept, correct, members = predicted & selected, predicted & (true_label == class_id), true_label == class_id
+        kept, correct, members = (
+            predicted & selected,
+            predicted & (true_label == class_id),
+            true_label == class_id,
+        )
         rows.append(
             {
                 "class_id": class_id,

@@ -35,9 +35,7 @@ class SmallCNN(nn.Module):
         return F.relu(self.hidden(x.flatten(1)))
 
 
-def build_classifier(
-    settings: Classifier, channels: int, height: int, width: int, num_classes: int
-) -> nn.Module:
+def build_classifier(settings: Classifier, channels: int, height: int, width: int, num_classes: int) -> nn.Module:
     """An untrained classifier for images (B, channels, height, width), in channels-last memory format."""
     if settings.architecture == "cnn":
         model: nn.Module = SmallCNN(channels, height, width, num_classes, settings.width)

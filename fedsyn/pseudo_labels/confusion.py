@@ -39,7 +39,7 @@ def precision(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def wilson_lower_bound(share: np.ndarray, total: np.ndarray, confidence_level: float) -> np.ndarray:
-    """Lower end of Wilson's (1927) score interval of a proportion, one-sided at `confidence_level`; 0 where total is 0."""
+    """Lower end of Wilson's (1927) one-sided score interval at `confidence_level`; 0 where total is 0."""
     z = norm.ppf(confidence_level)
     n = np.maximum(total, 1)
     p = np.nan_to_num(share)

@@ -23,15 +23,13 @@ class Thresholds:
     reached: np.ndarray
 
 
-def choose_thresholds(
-    matrices: np.ndarray, predicted: np.ndarray, grid: np.ndarray, settings: Selection
-) -> Thresholds:
+def choose_thresholds(matrices: np.ndarray, predicted: np.ndarray, grid: np.ndarray, settings: Selection) -> Thresholds:
     """Server side: t_c = the smallest t whose precision (its Wilson bound, or its estimate) reaches the target.
 
     Where none does, t_c is the largest t that keeps `min_per_class` predictions and the share `min_share` of them:
     a bound that no t lifts to the target says that evidence is short, and precision grows with confidence. (Taking
     the t of the highest bound instead would reward the number of calibration samples, which is largest at t = 0.)
-    Where even that is impossible, or no calibration sample was predicted as the class, the class keeps nothing.
+    Where even that is impossible the class keeps nothing.
 
     `matrices`: M_g^t, (T, C, C); `predicted`: unlabelled samples predicted as c with confidence >= t, (T, C);
     `grid`: (T,) ascending.
@@ -41,7 +39,7 @@ def choose_thresholds(
     judged = bound if settings.bound == "wilson" else np.nan_to_num(estimate)
     meets = (judged >= settings.target_precision) & (total > 0)
     least = np.maximum(max(1, settings.min_per_class), settings.min_share * predicted[0])  # (C,)
-    affordable = (predicted >= least) & (total[0] > 0)
+    affordable = predicted >= least
 
     reached = meets.any(axis=0)  # (C,)
     keeps_any = reached | affordable.any(axis=0)
@@ -52,7 +50,7 @@ def choose_thresholds(
         estimated_precision=np.where(keeps_any, estimate[row, columns], np.nan),
         lower_bound=np.where(keeps_any, bound[row, columns], np.nan),
         calibration_samples=np.where(keeps_any, total[row, columns], total[0]),
-        reached=reached,
+        reached=np.asarray(reached),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 
-def headline(metrics: Mapping[str, float]) -> dict[str, str]:
+def headline_in_words(metrics: Mapping[str, float]) -> dict[str, str]:
     """The report's metrics as labelled text, for the terminal and for Prefect's table."""
     return {
         "labels-only accuracy": f"{metrics['labels_only_accuracy']:.2%}",

@@ -91,20 +91,11 @@ def _about_selection(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
 def _about_estimates(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
     selection = cast(Selection, evidence.settings["selection"])
     if cast(PseudoLabels, evidence.settings["pseudo_labels"]).calibration == "train":
-        yield Note(
-            True, "Precision was estimated on the labels that trained the classifier: it is optimistic."
-        )
+        yield Note(True, "Precision was estimated on the labels that trained the classifier: it is optimistic.")
     samples, num_classes = evidence.calibration_samples, len(evidence.class_names)
     if samples < FEW_CALIBRATION_SAMPLES * num_classes:
-        text = (
-            f"Calibration had only {samples:,} samples for {num_classes} classes: the estimated precision is"
-            " weak."
-        )
-        if (
-            selection.strategy == "threshold"
-            and selection.bound == "wilson"
-            and selection.target_precision < 1
-        ):
+        text = f"Calibration had only {samples:,} samples for {num_classes} classes: the estimated precision is weak."
+        if selection.strategy == "threshold" and selection.bound == "wilson" and selection.target_precision < 1:
             needed = samples_for_bound(selection.target_precision, selection.confidence_level)
             text += (
                 f" Even a faultless class needs {needed} of them before its lower bound reaches "
@@ -143,8 +134,7 @@ def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
     if missing > made:
         yield Note(
             False,
-            f"The budget of a client cut the plan: {count(made)} of {count(missing)} missing images were"
-            " made.",
+            f"The budget of a client cut the plan: {count(made)} of {count(missing)} missing images were made.",
         )
 
 
@@ -167,9 +157,7 @@ def _about_classes(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator
         )
     never = (after == 0) & (before == 0)
     if never.any():
-        yield Note(
-            True, f"{_classes(names, never)} {_are(never)} never recognised, before or after retraining."
-        )
+        yield Note(True, f"{_classes(names, never)} {_are(never)} never recognised, before or after retraining.")
 
 
 def _about_clients(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
@@ -215,9 +203,7 @@ def _are(chosen: np.ndarray, one: str = "is", more: str = "are") -> str:
 
 def _classes(names: Sequence[str], chosen: pd.Series | np.ndarray, start: bool = True, most: int = 8) -> str:
     """“class 3”, “classes 3, 5 and 8”, or “classes 3, 5, … (12 in all)”; a capital starts a sentence."""
-    listed = [
-        name for name, is_chosen in zip(names, np.asarray(chosen, dtype=bool), strict=True) if is_chosen
-    ]
+    listed = [name for name, is_chosen in zip(names, np.asarray(chosen, dtype=bool), strict=True) if is_chosen]
     word = "class" if len(listed) == 1 else "classes"
     if len(listed) > most:
         text = f"{', '.join(listed[:most])}, … ({len(listed)} in all)"

@@ -11,9 +11,7 @@ from PIL import Image
 
 from fedsyn.report.theme import LIGHT, WIDTH, Theme, dress, new_figure, plain, shorten
 
-ONE_BLOCK = (
-    20  # classes beyond which the picture is laid out in two blocks, each with its own pair of columns
-)
+ONE_BLOCK = 20  # classes beyond which the picture is laid out in two blocks, each with its own pair of columns
 
 
 def real_beside_synthetic(

@@ -55,9 +55,7 @@ def plates(evidence: Evidence) -> list[Plate]:
             "Which class is taken for which",
             "Confusion on the test set, in per cent of the true class. Look for a column that has filled up"
             " in the right panel: a class that the retrained model over-predicts.",
-            lambda theme: confusion_matrices(
-                evidence.confusion_before, evidence.confusion_after, names, theme
-            ),
+            lambda theme: confusion_matrices(evidence.confusion_before, evidence.confusion_after, names, theme),
         ),
         Plate(
             "client_accuracy",
@@ -100,11 +98,8 @@ def plates(evidence: Evidence) -> list[Plate]:
             "reconstructions",
             "synthesis",
             "What the autoencoder can express",
-            "Test images above their reconstructions. Detail that is lost here cannot appear in any synthetic"
-            " image.",
-            lambda theme: reconstruction_strip(
-                pictures["original"][:STRIP], pictures["reconstruction"][:STRIP], theme
-            ),
+            "Test images above their reconstructions. Detail that is lost here cannot appear in any synthetic image.",
+            lambda theme: reconstruction_strip(pictures["original"][:STRIP], pictures["reconstruction"][:STRIP], theme),
         ),
         Plate(
             "training_losses",

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import t
 
 
 def mean_and_interval(values: list[float], level: float = 0.95) -> tuple[float, float]:
     """Mean, and half the width of its Student-t interval; infinite for a single value."""
+    from scipy.stats import t  # half a second that a single run does without
+
     count = len(values)
     if count < 2:
         return float(np.mean(values)), float("inf")

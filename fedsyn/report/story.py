@@ -15,13 +15,9 @@ BOUNDARY = (
 )
 SPREAD = {"iid": "evenly", "dirichlet": "unevenly"}
 SELECTION = {
-    "threshold": (
-        "keep, for each class, those above a confidence at which the estimated precision reaches {target}"
-    ),
+    "threshold": ("keep, for each class, those above a confidence at which the estimated precision reaches {target}"),
     "fixed": "keep those of a confidence of at least {fixed:.2f}",
-    "class_precision": (
-        "keep, for each class, the most confident share, as large as the class's estimated precision"
-    ),
+    "class_precision": ("keep, for each class, the most confident share, as large as the class's estimated precision"),
     "none": "keep all of them",
     "oracle": "keep the correct ones, by an oracle that no real federation has",
 }

@@ -152,7 +152,5 @@ def shorten(name: str, longest: int = 14) -> str:
 def png(figure: Figure) -> bytes:
     """The figure as PNG: equal figures give equal bytes (no date, no version of the software)."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None}
-    )
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
     return buffer.getvalue()

@@ -39,7 +39,12 @@ def run(
     )
 
     model.vae.save_pretrained(output.root / "vae")
-    codec = {"height": model.height, "width": model.width, "padded": model.padded, "unshuffle": model.unshuffle}
+    codec = {
+        "height": model.height,
+        "width": model.width,
+        "padded": model.padded,
+        "unshuffle": model.unshuffle,
+    }
     output.write_json("codec", codec)
     output.write_table("history", pd.DataFrame(state.history).astype({"round": int}), schemas.LOSS_HISTORY)
     test = torch.from_numpy(assignments.loc[assignments["role"] == "test", "sample_id"].to_numpy()[:500].copy())

@@ -11,7 +11,7 @@ from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Classifier
 from fedsyn.context import Context
-from fedsyn.federated.averaging import Client, TrainingState
+from fedsyn.federated.averaging import Client, TrainingState, group_by_client
 from fedsyn.federated.classification import probabilities, train_classifier
 from fedsyn.models.classifier import build_classifier
 from fedsyn.models.initialize import initialize
@@ -36,11 +36,7 @@ def run(
 def clients_by_role(assignments: pd.DataFrame, roles: list[str], tensors: tuple[Tensor, ...]) -> list[Client]:
     """Every client's samples in `roles`, as views into tensors whose rows are sample ids."""
     rows = assignments[assignments["role"].isin(roles)]
-    device = tensors[0].device
-    return [
-        Client(int(client_id), tensors, torch.tensor(own["sample_id"].to_numpy(), device=device))
-        for client_id, own in rows.groupby("client_id")
-    ]
+    return group_by_client(rows["client_id"].to_numpy(), rows["sample_id"].to_numpy(), tensors)
 
 
 def build(settings: Classifier, info: dict) -> nn.Module:

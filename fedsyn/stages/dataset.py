@@ -13,9 +13,7 @@ from fedsyn.context import Context
 from fedsyn.data.catalogue import load
 
 
-def run(
-    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, dataset: Dataset
-) -> dict[str, float]:
+def run(inputs: Mapping[str, Artifact], output: Folder, context: Context, *, dataset: Dataset) -> dict[str, float]:
     """Writes images.safetensors (N, H, W, C) uint8, labels.parquet and info.json; training images come first."""
     loaded = load(dataset)
     output.write_tensors("images", {"images": torch.from_numpy(loaded.images)})

@@ -11,7 +11,7 @@ from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Denoiser
 from fedsyn.context import Context
 from fedsyn.diffusion.objectives import denoising_loss
-from fedsyn.federated.averaging import Client, TrainingState, federated_averaging
+from fedsyn.federated.averaging import TrainingState, federated_averaging, group_by_client
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
 
@@ -27,10 +27,7 @@ def run(
     labels = np.full(len(latents), -1, dtype=np.int64)
     labels[believed["sample_id"]] = believed["label"]
     tensors = (latents, torch.from_numpy(labels).to(context.device))
-    clients = [
-        Client(int(client_id), tensors, torch.tensor(own["sample_id"].to_numpy(), device=context.device))
-        for client_id, own in believed.groupby("client_id")
-    ]
+    clients = group_by_client(believed["client_id"].to_numpy(), believed["sample_id"].to_numpy(), tensors)
 
     model = build_denoiser(denoiser, latents.shape[1], latents.shape[2], num_classes).to(context.device)
     initialize(model, seed, "denoiser")
@@ -40,9 +37,7 @@ def run(
         context.progress(state.rounds_done, denoiser.rounds, "rounds", train_loss=state.history[-1]["train_loss"])
 
     objective = denoising_loss(scheduler, denoiser.label_dropout, num_classes)
-    state = federated_averaging(
-        model, clients, objective, denoiser, seed=seed, stage="denoiser", after_round=report
-    )
+    state = federated_averaging(model, clients, objective, denoiser, seed=seed, stage="denoiser", after_round=report)
     model.save_pretrained(output.root / "unet")
     scheduler.save_pretrained(output.root / "scheduler")
     output.write_table("history", pd.DataFrame(state.history).astype({"round": int}), schemas.LOSS_HISTORY)

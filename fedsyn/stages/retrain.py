@@ -9,7 +9,7 @@ import torch
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Classifier, Retrain
 from fedsyn.context import Context
-from fedsyn.federated.averaging import Client
+from fedsyn.federated.averaging import group_by_client
 from fedsyn.federated.classification import train_classifier
 from fedsyn.models.initialize import initialize
 from fedsyn.stages.classifier import build, load_classifier, publish
@@ -34,14 +34,11 @@ def run(
     synthetic, made = load_images(inputs["synthesis"])
 
     # one pool of the real images that are trained on, then the synthetic ones
-    pool = torch.cat([images[torch.from_numpy(believed["sample_id"].to_numpy())], synthetic]).to(context.device)
+    pool = torch.cat([images[torch.tensor(believed["sample_id"].to_numpy())], synthetic]).to(context.device)
     label = np.concatenate([believed["label"], made["class_id"]]).astype(np.int64)
     owner = np.concatenate([believed["client_id"], made["client_id"]])
     tensors = (pool, torch.from_numpy(label).to(context.device))
-    clients = [
-        Client(int(client_id), tensors, torch.from_numpy(np.flatnonzero(owner == client_id)).to(context.device))
-        for client_id in np.unique(owner)
-    ]
+    clients = group_by_client(owner, np.arange(len(owner)), tensors)
 
     if retrain.warm_start:
         model = load_classifier(inputs["classifier"], info).to(context.device)

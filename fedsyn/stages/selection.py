@@ -13,10 +13,8 @@ from fedsyn.metrics.label_quality import label_quality, share
 from fedsyn.pseudo_labels.selection import choose_thresholds, fixed_thresholds, most_confident_share
 
 
-def run(
-    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, selection: Selection
-) -> dict[str, float]:
-    """Writes labels.parquet (each pseudo-label, its threshold, whether it is kept) and precision.parquet (per class)."""
+def run(inputs: Mapping[str, Artifact], output: Folder, context: Context, *, selection: Selection) -> dict[str, float]:
+    """Writes labels.parquet (each pseudo-label, its threshold, whether it is kept) and precision.parquet (by class)."""
     labels = inputs["pseudo_labels"].read_table("labels")
     counts = {name: value.numpy() for name, value in inputs["pseudo_labels"].read_tensors("counts").items()}
     grid, matrices = counts["grid"], counts["confusion"]

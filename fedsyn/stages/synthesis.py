@@ -33,7 +33,7 @@ def run(
     the layout of Hugging Face datasets). Images stream to disk batch by batch: memory does not grow with their number.
 
     Raises:
-        ValueError: no client lacks anything, so there is nothing to generate.
+        ValueError: no client lacks anything, so there is nothing to generate; or the filter kept nothing.
     """
     info = inputs["dataset"].read_json("info")
     plan = make_plan(inputs, synthesis, len(info["class_names"]))
@@ -57,14 +57,7 @@ def run(
     with pq.ParquetWriter(output.path("images.parquet"), schemas.SYNTHETIC_IMAGES, compression="zstd") as writer:
         for start in range(0, len(wanted), synthesis.batch_size):
             batch = wanted.iloc[start : start + synthesis.batch_size]
-            noise = np.stack(
-                [
-                    generator(
-                        seed, "synthesis", "noise", client_id=row.client_id, class_id=row.class_id, index=row.index_
-                    ).standard_normal(shape, np.float32)
-                    for row in batch.rename(columns={"index": "index_"}).itertuples()
-                ]
-            )
+            noise = image_noise(seed, batch, shape)
             labels = torch.tensor(batch["class_id"].to_numpy(np.int64), device=context.device)
             latents = sample_latents(
                 unet,
@@ -84,6 +77,10 @@ def run(
             writer.write_table(_rows(batch[keep], images.cpu().numpy()[keep], seed))
             context.progress(start + len(batch), len(wanted), "images")
 
+    if not any(len(part) for part in kept_parts):
+        raise ValueError(
+            f"synthesis.filter dropped all {len(wanted)} images: the step-1 classifier confirms none; set it to false"
+        )
     kept = pd.concat(kept_parts).groupby(["client_id", "class_id"]).size().rename("kept").reset_index()
     plan = plan.merge(kept, how="left", on=["client_id", "class_id"]).fillna({"kept": 0})
     output.write_table("plan", plan, schemas.PLAN)
@@ -92,6 +89,15 @@ def run(
         "kept": int(plan["kept"].sum()),
         "classifier_agreement": share(confirmed, len(wanted)),
     }
+
+
+def image_noise(seed: int, batch: pd.DataFrame, shape: tuple[int, ...]) -> np.ndarray:
+    """The initial noise of each image of a batch, (B, *shape): a stream of its own for each client, class and index."""
+    streams = (
+        generator(seed, "synthesis", "noise", client_id=client_id, class_id=class_id, index=index)
+        for client_id, class_id, index in batch[["client_id", "class_id", "index"]].to_numpy().tolist()
+    )
+    return np.stack([stream.standard_normal(shape, np.float32) for stream in streams])
 
 
 def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes: int) -> pd.DataFrame:
@@ -111,7 +117,7 @@ def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes:
         "target": target,
         "to_generate": to_generate(have, target, synthesis.budget),
     }
-    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+    return pd.DataFrame({name: np.ravel(values) for name, values in columns.items()})
 
 
 def load_images(artifact: Artifact) -> tuple[torch.Tensor, pd.DataFrame]:

@@ -16,8 +16,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fedsyn.artifacts import Folder, Input, Store, StoreError
+from fedsyn.artifacts.manifest import FileEntry
 from tests.handmade import KEY, manifest, publish
 
 INPUT = Input(key="b" * 24, digest="c" * 64)
@@ -181,6 +183,10 @@ def link_to_a_folder_of_the_same_files(root: Path) -> None:
     (root / "model").symlink_to(elsewhere)
 
 
+def add_a_link_to_a_folder(root: Path) -> None:
+    (root / "extra").symlink_to(root.parent.parent)
+
+
 def folder_in_place_of_a_file(root: Path) -> None:
     (root / "numbers.json").unlink()
     (root / "numbers.json").mkdir()
@@ -262,6 +268,7 @@ DAMAGES = [
     swap_two_files,
     link_to_the_same_bytes,
     link_to_a_folder_of_the_same_files,
+    add_a_link_to_a_folder,
     folder_in_place_of_a_file,
     no_manifest,
     empty_manifest,
@@ -419,12 +426,16 @@ def test_metrics_that_are_not_numbers_survive_the_manifest(store):
     assert read["accuracy"] == 0.1 + 0.2
 
 
+@pytest.mark.parametrize("name", ["../x", "a/../x", "/x", "a//x", "./x", "", "a\\x", "a/"])
+def test_a_manifest_names_files_inside_its_folder_only(name):
+    with pytest.raises(ValidationError, match="plain relative path"):
+        FileEntry(name=name, size=1, sha256="0" * 64)
+
+
 def test_the_digest_says_which_bytes_and_nothing_else(store, tmp_path):
     one = publish(store, write_three_files, metrics={"accuracy": 0.5}).manifest
     same = publish(Store(tmp_path / "other"), write_three_files, key="f" * 24, device="cuda").manifest
-    other = publish(
-        Store(tmp_path / "third"), lambda folder: folder.write_json("numbers", {"answer": 43})
-    ).manifest
+    other = publish(Store(tmp_path / "third"), lambda folder: folder.write_json("numbers", {"answer": 43})).manifest
     assert one.digest == same.digest != other.digest
 
 
@@ -515,9 +526,7 @@ def test_tensors_come_back_as_they_were(named):
             assert torch.equal(read[name], tensor)
 
 
-SCHEMA = pa.schema(
-    [("sample_id", pa.int64()), ("label", pa.int16()), ("name", pa.string()), ("share", pa.float64())]
-)
+SCHEMA = pa.schema([("sample_id", pa.int64()), ("label", pa.int16()), ("name", pa.string()), ("share", pa.float64())])
 ROWS = st.lists(
     st.tuples(
         st.integers(-(2**63), 2**63 - 1),
@@ -559,9 +568,7 @@ def test_a_value_that_does_not_fit_its_column_is_refused(tmp_path):
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path):
-    table = pd.DataFrame(
-        {"sample_id": [1, 2], "label": [3, 4], "name": ["a", "b"], "share": [0.5, float("nan")]}
-    )
+    table = pd.DataFrame({"sample_id": [1, 2], "label": [3, 4], "name": ["a", "b"], "share": [0.5, float("nan")]})
     one, two = torch.arange(6).reshape(2, 3), torch.ones(2)
     for name, index in (("first", [0, 1]), ("second", [7, 9])):
         folder = Folder(tmp_path / name)

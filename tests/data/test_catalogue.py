@@ -57,12 +57,8 @@ def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarr
     parts = {"data_batch_1": slice(0, 4), "data_batch_2": slice(4, TRAIN), "test_batch": slice(TRAIN, None)}
     for name, part in parts.items():
         (folder / name).write_bytes(pickle.dumps({"data": rows[part], "labels": labels[part].tolist()}))
-    (folder / "batches.meta").write_bytes(
-        pickle.dumps({"label_names": [f"name {number}" for number in range(10)]})
-    )
-    accept(
-        monkeypatch, torchvision.datasets.CIFAR10, folder, ["data_batch_1", "data_batch_2"], ["test_batch"]
-    )
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"name {number}" for number in range(10)]}))
+    accept(monkeypatch, torchvision.datasets.CIFAR10, folder, ["data_batch_1", "data_batch_2"], ["test_batch"])
     return images, labels
 
 
@@ -78,9 +74,7 @@ def write_cifar100(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndar
             "coarse_labels": [0] * len(rows[part]),
         }
         (folder / name).write_bytes(pickle.dumps(content))
-    (folder / "meta").write_bytes(
-        pickle.dumps({"fine_label_names": [f"name {number}" for number in range(100)]})
-    )
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"name {number}" for number in range(100)]}))
     accept(monkeypatch, torchvision.datasets.CIFAR100, folder, ["train"], ["test"])
     return images, labels
 
@@ -222,9 +216,7 @@ def test_missing_data_are_an_error_that_says_how_to_get_them(tmp_path, name):
         assert f"dataset.name '{name}'" in message
         assert str(tmp_path / "nowhere") in message
         assert "--set dataset.root=" in message
-        assert {"digits": "scikit-learn", "image-folder": "train/CLASS/PICTURE"}.get(
-            name, "download=True"
-        ) in message
+        assert {"digits": "scikit-learn", "image-folder": "train/CLASS/PICTURE"}.get(name, "download=True") in message
 
 
 def test_a_part_of_the_files_is_not_the_data_set(tmp_path):
@@ -288,7 +280,7 @@ def test_a_picture_moved_to_another_class_changes_the_fingerprint(tmp_path):
     write_image_folder(tmp_path)
     settings = Dataset(name="image-folder", root=str(tmp_path), image_size=5)
     before = fingerprint(settings)
-    (tmp_path / "train/cats/000.png").rename(tmp_path / "train/dogs/000.png")
+    (tmp_path / "train/cats/002.png").rename(tmp_path / "train/dogs/002.png")  # the last cat is the first dog
     assert fingerprint(settings) != before
 
 

@@ -73,9 +73,7 @@ def augment_one_by_one(images: torch.Tensor, policy: str, rng: np.random.Generat
 
 
 @pytest.mark.parametrize("policy", ["shift", "shift-flip"])
-@pytest.mark.parametrize(
-    "shape", [(16, 8, 8, 1), (16, 28, 28, 1), (5, 32, 32, 3), (4, 16, 24, 3), (3, 4, 4, 1)]
-)
+@pytest.mark.parametrize("shape", [(16, 8, 8, 1), (16, 28, 28, 1), (5, 32, 32, 3), (4, 16, 24, 3), (3, 4, 4, 1)])
 def test_augmentation_agrees_with_a_loop_over_the_images(policy, shape):
     images = pictures(*shape)
     fast = augment(images, policy, np.random.default_rng(5))

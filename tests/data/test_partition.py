@@ -28,11 +28,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 @given(st.lists(st.floats(0, 1000), min_size=1, max_size=20).map(np.array), st.floats(0, 1))
 def test_apportioned_numbers_sum_to_the_total_and_stay_within_one_of_their_quotas(weights, share):
     total = round(1000 * share)
-    quotas = (
-        weights * (total / weights.sum())
-        if weights.sum() > 1e-9
-        else np.full(len(weights), total / len(weights))
-    )
+    quotas = weights * (total / weights.sum()) if weights.sum() > 1e-9 else np.full(len(weights), total / len(weights))
     numbers = apportion(quotas, total)
     assert numbers.sum() == total
     assert (np.abs(numbers - quotas) < 1 + 1e-6).all()
@@ -130,9 +126,7 @@ def test_every_sample_goes_to_one_client_in_the_shares_of_its_class(labels, num_
     assert ((clients >= 0) & (clients < num_clients)).all()
     for class_id in range(6):
         own = clients[labels == class_id]
-        assert (
-            np.abs(np.bincount(own, minlength=num_clients) - priors[class_id] * len(own)) <= 1 + 1e-6
-        ).all()
+        assert (np.abs(np.bincount(own, minlength=num_clients) - priors[class_id] * len(own)) <= 1 + 1e-6).all()
 
 
 def test_a_class_is_dealt_out_by_hand():
@@ -146,9 +140,7 @@ def test_a_class_is_dealt_out_by_hand():
 @st.composite
 def crowded_clients(draw):
     num_clients = draw(st.integers(1, 8))
-    clients = draw(
-        st.lists(st.integers(0, num_clients - 1), max_size=60).map(lambda rows: np.array(rows, dtype=int))
-    )
+    clients = draw(st.lists(st.integers(0, num_clients - 1), max_size=60).map(lambda rows: np.array(rows, dtype=int)))
     return clients, num_clients, draw(st.integers(0, len(clients) // num_clients))
 
 

@@ -11,10 +11,7 @@ from fedsyn.diffusion.moments import client_sums, mean_and_std
 
 def latents(count: int, seed: int = 0) -> torch.Tensor:
     scale = np.array([1.0, 0.01, 5.0])[:, None, None]
-    values = (
-        np.random.default_rng(seed).standard_normal((count, 3, 4, 4)) * scale
-        + np.array([0, 1, -3])[:, None, None]
-    )
+    values = np.random.default_rng(seed).standard_normal((count, 3, 4, 4)) * scale + np.array([0, 1, -3])[:, None, None]
     return torch.from_numpy(values.astype(np.float32))
 
 

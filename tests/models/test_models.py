@@ -97,9 +97,7 @@ class Transparent(nn.Module):
 
     def encode(self, x: Tensor):
         self.given = x
-        return type(
-            "Encoded", (), {"latent_dist": type("Posterior", (), {"mean": x, "std": torch.ones_like(x)})}
-        )
+        return type("Encoded", (), {"latent_dist": type("Posterior", (), {"mean": x, "std": torch.ones_like(x)})})
 
     def decode(self, latents: Tensor):
         return type("Decoded", (), {"sample": latents})
@@ -200,9 +198,7 @@ def test_distributions_are_those_of_pytorch():
         return [parameter.std().item() for parameter in model.parameters()]
 
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Linear(200, 300), nn.Conv2d(30, 60, 3), nn.GroupNorm(2, 8), nn.Embedding(100, 100)
-    )
+    model = nn.Sequential(nn.Linear(200, 300), nn.Conv2d(30, 60, 3), nn.GroupNorm(2, 8), nn.Embedding(100, 100))
     expected = spread(model)
     initialize(model, 0, "classifier")
     assert spread(model) == pytest.approx(expected, rel=0.2)

@@ -70,9 +70,7 @@ def test_a_confidence_of_half_precision_is_judged_as_what_it_is():
     """The number that float32 calls 0.95 lies below 0.95: selection compares the same two numbers."""
     confidence = np.array([0.95, 0.5], dtype=np.float32)
     matrices = confusion_matrices(np.zeros(2, int), np.zeros(2, int), confidence, np.array([0.5, 0.95]), 1)
-    assert matrices.ravel().tolist() == [
-        int((confidence >= t).sum()) for t in (np.float64(0.5), np.float64(0.95))
-    ]
+    assert matrices.ravel().tolist() == [int((confidence >= t).sum()) for t in (np.float64(0.5), np.float64(0.95))]
 
 
 BY_HAND = np.array([[8, 1, 0], [2, 9, 0], [0, 0, 0]])

@@ -38,12 +38,29 @@ def test_a_higher_target_asks_for_more_confidence():
     assert chosen.reached[:2].all()
 
 
-def test_a_class_that_calibration_never_saw_predicted_keeps_nothing():
-    chosen = choose_thresholds(MATRICES, PREDICTED, GRID, POINT)
-    assert np.isnan(chosen.confidence[2])
+@pytest.mark.parametrize(
+    ("min_per_class", "min_share", "expected"),
+    [
+        (1, 0.5, 0.9),  # 50 of 70 predictions are more than half of them
+        (1, 0.8, 0.5),  # 50 of 70 are too few, 60 are enough
+        (55, 0.1, 0.5),  # 50 samples are too few, 60 are enough
+        (65, 0.9, 0.0),
+    ],
+)
+def test_without_evidence_a_class_keeps_its_most_confident_predictions(min_per_class, min_share, expected):
+    settings = POINT.model_copy(update={"min_per_class": min_per_class, "min_share": min_share})
+    chosen = choose_thresholds(MATRICES, PREDICTED, GRID, settings)
+    assert chosen.confidence[2] == expected
     assert np.isnan(chosen.estimated_precision[2])
     assert chosen.calibration_samples[2] == 0
     assert not chosen.reached[2]
+
+
+def test_a_class_that_cannot_keep_enough_keeps_nothing():
+    settings = POINT.model_copy(update={"min_per_class": 71})
+    chosen = choose_thresholds(MATRICES, PREDICTED, GRID, settings)
+    assert np.isnan(chosen.confidence[2])
+    assert chosen.confidence[:2].tolist() == [0.5, 0.0]  # a class whose evidence suffices does not need the rule
 
 
 def test_the_wilson_bound_asks_for_evidence_too():
@@ -69,9 +86,7 @@ def test_a_reached_threshold_is_the_smallest_one_by_a_naive_search(seed):
     grid = np.array([0.0, 0.3, 0.6, 0.9])
     chosen = choose_thresholds(matrices, predicted, grid, POINT.model_copy(update={"target_precision": 0.6}))
     for c in range(3):
-        good = [
-            t for t, m in zip(grid, matrices, strict=True) if m[:, c].sum() and m[c, c] / m[:, c].sum() >= 0.6
-        ]
+        good = [t for t, m in zip(grid, matrices, strict=True) if m[:, c].sum() and m[c, c] / m[:, c].sum() >= 0.6]
         assert chosen.reached[c] == bool(good)
         if good:
             assert chosen.confidence[c] == good[0]

@@ -28,9 +28,7 @@ def make_inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Input
     all right but two of class 0. The last class keeps no pseudo-labels and gets no synthetic image.
     """
 
-    def make(
-        class_names: Sequence[str] = ("cat", "dog", "owl"), num_clients: int = 4, channels: int = 1
-    ) -> Inputs:
+    def make(class_names: Sequence[str] = ("cat", "dog", "owl"), num_clients: int = 4, channels: int = 1) -> Inputs:
         root = tmp_path_factory.mktemp("run")
         roots = {name: Folder(root / name) for name in REPORT.inputs}
         num_classes, rng = len(class_names), np.random.default_rng(0)
@@ -43,14 +41,9 @@ def make_inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Input
         _write_selection(roots, num_classes)
         _write_synthesis(roots["synthesis"], num_clients, num_classes, images)
         pictures = torch.from_numpy(images[:20])
-        roots["autoencoder"].write_tensors(
-            "reconstructions", {"original": pictures, "reconstruction": 255 - pictures}
-        )
+        roots["autoencoder"].write_tensors("reconstructions", {"original": pictures, "reconstruction": 255 - pictures})
         metrics = {"synthesis": {"classifier_agreement": 0.25}, "autoencoder": {"test_psnr_db": 12.0}}
-        return {
-            name: Artifact(folder.root, _manifest(name, metrics.get(name, {})))
-            for name, folder in roots.items()
-        }
+        return {name: Artifact(folder.root, _manifest(name, metrics.get(name, {}))) for name, folder in roots.items()}
 
     return make
 
@@ -92,18 +85,14 @@ def _write_data(
     roots["pseudo_labels"].write_table("calibration", known, schemas.CALIBRATION)
 
 
-def _write_trainings(
-    roots: dict[str, Folder], test: np.ndarray, sample_id: np.ndarray, num_classes: int
-) -> None:
+def _write_trainings(roots: dict[str, Folder], test: np.ndarray, sample_id: np.ndarray, num_classes: int) -> None:
     before, after = test.copy(), test.copy()
     before[3::4] = (before[3::4] + 1) % num_classes
     after[:2] = 1
     for stage, predictions in (("classifier", before), ("retrain", after)):
         table = pd.DataFrame({"sample_id": sample_id, "prediction": predictions})
         roots[stage].write_table("test_predictions", table, schemas.PREDICTIONS)
-        history = pd.DataFrame(
-            {"round": [1, 2, 3], "train_loss": [2.0, 1.0, 0.5], "test_accuracy": [0.2, None, 0.7]}
-        )
+        history = pd.DataFrame({"round": [1, 2, 3], "train_loss": [2.0, 1.0, 0.5], "test_accuracy": [0.2, None, 0.7]})
         roots[stage].write_table("history", history, schemas.HISTORY)
     for stage in ("autoencoder", "denoiser"):
         history = pd.DataFrame({"round": [1, 2, 3], "train_loss": [1.0, 0.3, 0.1]})

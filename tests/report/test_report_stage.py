@@ -86,9 +86,7 @@ def test_same_inputs_give_the_same_bytes(
 
 
 def test_page_asks_nobody_and_escapes_names(make_inputs: Callable[..., Inputs], tmp_path: Path) -> None:
-    output, _ = report(
-        make_inputs(class_names=("<b>bold</b>", "$x", "\"&'"), channels=3), tmp_path / "report"
-    )
+    output, _ = report(make_inputs(class_names=("<b>bold</b>", "$x", "\"&'"), channels=3), tmp_path / "report")
     page = (output.root / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|src=\"(?!data:)|@import|url\(", page)
     assert "<b>bold" not in page

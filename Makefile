@@ -1,0 +1,31 @@
+# Two commands are all there is: `make run` and `make test`. Each sets up what it needs, from nothing.
+PYTHON ?= python3
+VENV := .venv
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help:            ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.ready      ## the whole method on the digits data set; ARGS='--preset fashion-mnist' for another
+	$(VENV)/bin/fedsyn run $(ARGS)
+
+test: $(VENV)/.ready     ## the tests, the real Prefect flow included
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/.ready    ## lint, format, types, and the rule that fedsyn/ imports no Prefect
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:           ## remove the environment and all stage results
+	rm -rf $(VENV) artifacts/*/
+
+.PHONY: help run test check clean
