@@ -8,10 +8,10 @@ from fedsyn.artifacts import Artifact, Manifest, Store
 from fedsyn.config import Execution, Experiment
 from fedsyn.graph import REPORT
 from fedsyn.report.headline import headline_in_words
+from fedsyn.report.preview import preview
 from tasks.stage import Published, manifest_of, publish, stage_task
 
 SHOWN_FIGURES = ("partition", "accuracy_by_round", "pseudo_labels", "real_beside_synthetic")
-LARGEST_ARTIFACT = 300_000  # bytes; Prefect keeps artifacts in its database
 
 
 @stage_task
@@ -50,17 +50,16 @@ def report(
 
 
 def show(artifact: Artifact, experiment: Experiment) -> None:
-    """Publish a report's headline as a table and its main figures as markdown, each with the store's key."""
+    """Publish a report's headline as a table and its main figures as markdown, each with the store's key.
+
+    The figures are previews: Prefect keeps artifacts in its database, and full ones would swell it.
+    """
     key = f"report/{artifact.manifest.key}"
     rows = [{"quantity": name, "value": value} for name, value in headline_in_words(artifact.manifest.metrics).items()]
     title = f"{experiment.dataset.name}, seed {experiment.seed}"
     create_table_artifact(rows, key="ddsa-fssl-results", description=f"Results of {title} (store: {key})")
-    lines, size = [f"# {title}", f"Full page: `{artifact.root / 'report.html'}` (store: {key})"], 0
+    lines = [f"# {title}", f"Full page: `{artifact.root / 'report.html'}` (store: {key})"]
     for name in SHOWN_FIGURES:
-        png = (artifact.root / "figures" / f"{name}.png").read_bytes()
-        size += len(png) * 4 // 3
-        if size > LARGEST_ARTIFACT:
-            lines.append(f"More figures: `{artifact.root / 'figures'}`")
-            break
-        lines.append(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
+        png = base64.b64encode(preview(artifact.root / "figures" / f"{name}.png")).decode()
+        lines.append(f"![{name}](data:image/png;base64,{png})")
     create_markdown_artifact("\n\n".join(lines), key="ddsa-fssl-figures", description=f"Figures of {title}")

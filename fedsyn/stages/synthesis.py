@@ -110,14 +110,14 @@ def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes:
     learnable = np.bincount(believed_labels(inputs)["label"], minlength=num_classes) > 0
     target = plan_targets(have, learnable, synthesis)
     client_id, class_id = np.indices(have.shape)
-    columns = {
+    columns: dict[str, np.ndarray] = {
         "client_id": client_id,
         "class_id": class_id,
         "have": have,
         "target": target,
         "to_generate": to_generate(have, target, synthesis.budget),
     }
-    return pd.DataFrame({name: np.ravel(values) for name, values in columns.items()})
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
 
 
 def load_images(artifact: Artifact) -> tuple[torch.Tensor, pd.DataFrame]:

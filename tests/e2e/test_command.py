@@ -1,7 +1,9 @@
 """`fedsyn run` as a user types it: a real process, a real Prefect server of its own, a fresh Prefect home."""
 
+import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedsyn import pipeline
+from fedsyn.artifacts import Store
 from fedsyn.config import Execution
 from tests.e2e.tiny import EXPERIMENT, OVERRIDES, STAGE_NAMES
 
@@ -52,6 +55,18 @@ def test_the_first_run_computes_every_stage_and_shows_the_result(first_run):
     page = re.search(r"^report: (.+\.html)$", process.stdout, re.MULTILINE)
     assert page is not None
     assert Path(page[1]).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_prefect_keeps_the_result_table_and_the_figures(first_run, home):
+    store, _ = first_run
+    with contextlib.closing(sqlite3.connect(home / "prefect.db")) as database:
+        artifacts = dict(database.execute("select key, data from artifact").fetchall())
+    assert artifacts.keys() == {"ddsa-fssl-results", "ddsa-fssl-figures"}
+    assert "retrained accuracy" in artifacts["ddsa-fssl-results"]
+    assert artifacts["ddsa-fssl-figures"].count("data:image/png;base64,") == 4
+    assert len(artifacts["ddsa-fssl-figures"]) < 300_000
+    key = next(Store(store).manifests("report")).key
+    assert f"report/{key}" in artifacts["ddsa-fssl-figures"]
 
 
 def test_the_flow_chains_the_stages_as_the_graph_declares_them(first_run):
