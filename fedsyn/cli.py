@@ -1,6 +1,5 @@
 """The command `fedsyn`. `run` is the only place in this package that knows a flow, and imports it only then."""
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +28,11 @@ from fedsyn.presets import (
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.seeds import seed_table
 from fedsyn.terminal import StageProgress
+
+EXPECTED = (ValueError, DatasetError, StoreError)
+"""What bad input or a bad training raises: the message says it all, a traceback would hide it."""
+
+GOES_ON = "Finished stages are in the store; the same command goes on from there."
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -88,12 +92,13 @@ def run(
         with StageProgress(console) as progress:
             try:
                 results = flow(preset=preset, overrides={**overrides, "seed": value}, execution=execution)
-            except Exception as error:
+            except EXPECTED as error:
                 progress.stop()
-                logging.getLogger(__name__).debug("the flow failed", exc_info=error)
-                _refuse(
-                    f"{type(error).__name__}: {error}\n\nFinished stages are in the store; the same command goes on."
-                )
+                _refuse(f"{error}\n{GOES_ON}")
+            except Exception:
+                progress.stop()
+                console.print_exception()
+                _refuse(GOES_ON)
         reports[value] = results["report"].manifest.metrics
         _print_stages(results)
         _print_table("Result", headline_in_words(reports[value]))
@@ -127,7 +132,7 @@ def _prepare_flow():  # type: ignore[no-untyped-def]
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "150",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "fedsyn",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)

@@ -109,10 +109,10 @@ def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes:
     np.add.at(have, (labeled["client_id"].to_numpy(), labeled["label"].to_numpy(np.int64)), 1)
     learnable = np.bincount(believed_labels(inputs)["label"], minlength=num_classes) > 0
     target = plan_targets(have, learnable, synthesis)
-    client_id, class_id = np.indices(have.shape)
-    columns: dict[str, np.ndarray] = {
-        "client_id": client_id,
-        "class_id": class_id,
+    indices = np.indices(have.shape)
+    columns = {
+        "client_id": indices[0],
+        "class_id": indices[1],
         "have": have,
         "target": target,
         "to_generate": to_generate(have, target, synthesis.budget),
