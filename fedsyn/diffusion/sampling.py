@@ -27,7 +27,11 @@ def sample_latents(
     Guidance (Ho and Salimans, 2022): prediction = unconditional + w (conditional - unconditional), where
     w = `guidance_scale` and 1 is the conditional model as it is. `schedule` is the training scheduler's config.
     """
-    options = {"final_sigmas_type": "zero"} if sampler != "ddim" else {}
+    # The first step must be at t = T - 1, where training ends in pure noise ("trailing"): one that starts below it is
+    # given noise where it expects a trace of the image, and draws all classes towards their mean (Lin et al., 2024).
+    # A predicted noise says nothing about the image at T - 1, so with it the steps start below.
+    spacing = "leading" if schedule["prediction_type"] == "epsilon" else "trailing"
+    options = {"timestep_spacing": spacing} | ({} if sampler == "ddim" else {"final_sigmas_type": "zero"})
     scheduler = SAMPLERS[sampler].from_config(schedule, **options)
     scheduler.set_timesteps(steps, device=noise.device)
     no_label = torch.full_like(labels, model.config.num_class_embeds - 1)

@@ -1,5 +1,6 @@
 """The sampler against ten lines of DDIM, and the independence of an image from its batch."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,12 @@ def unet():
 
 def sample(model: nn.Module, rows: slice = slice(None), settings: Denoiser = SETTINGS, **options) -> Tensor:
     options = {"sampler": "dpm-solver++", "steps": 5, "guidance_scale": 1.5} | options
-    return sample_latents(model, dict(noise_scheduler(settings).config), NOISE[rows], LABELS[rows], **options)
+    return sample_latents(model, published_schedule(settings), NOISE[rows], LABELS[rows], **options)
+
+
+def published_schedule(settings: Denoiser) -> dict:
+    """The schedule as the synthesis stage reads it: from the file that the denoiser stage writes."""
+    return json.loads(noise_scheduler(settings).to_json_string())
 
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
@@ -70,7 +76,9 @@ class Linear(nn.Module):
 
 def naive_ddim(kind: str, steps: int, w: float) -> Tensor:
     alphas_cumprod, x, model = noise_scheduler(SETTINGS).alphas_cumprod.double(), NOISE.double(), Linear()
-    times = [i * (1000 // steps) for i in range(steps)][::-1]
+    times = [i * (1000 // steps) for i in range(steps)][::-1]  # leading
+    if kind != "epsilon":
+        times = [t + 1000 // steps - 1 for t in times]  # trailing: 999 first
     for t, previous in zip(times, [*times[1:], None], strict=True):
         conditional = model(x, torch.tensor(t), LABELS).sample
         unconditional = model(x, torch.tensor(t), torch.full_like(LABELS, 3)).sample
@@ -101,6 +109,31 @@ def test_the_label_that_means_none_is_the_last_one_and_is_seen_under_guidance_on
     assert model.seen_labels == {0, 1, 2}
     sample(model, guidance_scale=2.0)
     assert model.seen_labels == {0, 1, 2, 3}
+
+
+class Gaussian(nn.Module):
+    """The exact velocity, E[a e - s x0 | x], of latents that are normal with mean 1.5 and standard deviation 0.5."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(num_class_embeds=4)
+        self.alphas_cumprod = noise_scheduler(SETTINGS).alphas_cumprod.double()
+
+    def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        a2 = self.alphas_cumprod[int(timestep)]
+        a, s, variance = a2.sqrt(), (1 - a2).sqrt(), 0.25
+        x0 = 1.5 + a * variance / (a2 * variance + 1 - a2) * (x - a * 1.5)
+        return SimpleNamespace(sample=a * (x - a * x0) / s - s * x0)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_samples_have_the_mean_and_spread_of_the_data(sampler):
+    noise = torch.from_numpy(np.random.default_rng(1).standard_normal((4000, 1, 2, 2)))
+    labels = torch.zeros(4000, dtype=torch.long)
+    options = {"sampler": sampler, "steps": 50, "guidance_scale": 1.0}
+    drawn = sample_latents(Gaussian(), published_schedule(SETTINGS), noise, labels, **options)
+    assert float(drawn.mean()) == pytest.approx(1.5, abs=0.015)
+    assert float(drawn.std()) == pytest.approx(0.5, abs=0.03)
 
 
 class Ideal(nn.Module):
