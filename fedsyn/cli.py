@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
@@ -20,6 +20,7 @@ from fedsyn.pipeline import Result, resolve_device
 from fedsyn.presets import (
     DEFAULT_PRESET,
     ConfigError,
+    explain,
     load_experiment,
     parse_assignments,
     preset_names,
@@ -75,10 +76,12 @@ def run(
     """Run the whole method, from the data set to the report. What the store already holds is not computed again."""
     overrides = _parse(assignments)
     try:
-        Store(store)
+        opened = Store(store)
         execution = Execution(store=store, device=device, threads=threads)
         if device.startswith("cuda"):  # asking costs PyTorch's import, which a cached run does without
             resolve_device(device)
+    except ValidationError as error:
+        _refuse(explain(error))
     except (ValueError, StoreError) as error:
         _refuse(str(error))
     seeds = seed or [_experiment(preset, overrides).seed]
@@ -102,7 +105,7 @@ def run(
         reports[value] = results["report"].manifest.metrics
         _print_stages(results)
         _print_table("Result", headline_in_words(reports[value]))
-        page = Path(execution.store) / "report" / results["report"].manifest.key / "report.html"
+        page = opened.folder("report", results["report"].manifest.key) / "report.html"
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
     if len(reports) > 1:
         _print_table(f"{preset}: mean over {len(reports)} seeds, with its 95 % interval", seed_table(reports))

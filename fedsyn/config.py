@@ -180,8 +180,10 @@ class PseudoLabels(Section):
 
     @model_validator(mode="after")
     def _grid_ascends(self) -> "PseudoLabels":
-        if list(self.confidence_grid) != sorted(set(self.confidence_grid)):
-            raise ValueError(f"confidence_grid must ascend without repeats, got {self.confidence_grid}")
+        if list(self.confidence_grid) != sorted(set(self.confidence_grid)) or self.confidence_grid[0] != 0:
+            raise ValueError(
+                f"confidence_grid must begin with 0 (all predictions) and ascend, got {self.confidence_grid}"
+            )
         return self
 
 
@@ -198,7 +200,7 @@ class Selection(Section):
         "wilson",
         description="What must reach the target: the lower Wilson bound of the precision, or its estimate",
     )
-    confidence_level: float = Field(0.9, gt=0, lt=1, description="One-sided level of the Wilson bound")
+    confidence_level: float = Field(0.9, ge=0.5, lt=1, description="One-sided level of the Wilson bound")
     min_per_class: int = Field(
         20, ge=0, description="Pseudo-labels that a class must keep where no confidence reaches the target"
     )
@@ -295,7 +297,10 @@ class Report(Section):
 
 
 class Experiment(Section):
-    """Everything that decides what is computed. The same Experiment gives the same bytes."""
+    """Everything that decides what is computed.
+
+    The same Experiment gives the same bytes on the same device with the same number of threads.
+    """
 
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of every draw of this run")
     dataset: Dataset = Dataset()

@@ -1,6 +1,7 @@
 """Running one stage: find its artifact or make it. Knows the graph and the store, not who calls it."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,19 @@ from fedsyn.graph import STAGES, Stage
 if TYPE_CHECKING:
     import torch
 
-LIBRARIES = ("fedsyn", "torch", "torchvision", "diffusers", "numpy", "pandas", "pyarrow", "matplotlib")
+LIBRARIES = (
+    "fedsyn",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "pillow",
+    "scikit-learn",
+    "scipy",
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +58,9 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
     import torch
 
     device = resolve_device(execution.device)
-    threads = execution.threads or len(os.sched_getaffinity(0))
+    threads = execution.threads or (os.cpu_count() if sys.platform == "darwin" else len(os.sched_getaffinity(0))) or 1
     torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False  # same bytes, run after run
     started = datetime.now(UTC)
     opened: dict[str, Artifact] = {name: store.open(inputs[name]) for name in stage.inputs}
     with store.draft(stage.name, key) as draft:
@@ -90,9 +104,13 @@ def resolve_device(name: str) -> "torch.device":
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"execution.device must be a device of this machine, got {name!r}; use 'auto' or 'cpu'")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"execution.device must be a device of this machine, which has {torch.cuda.device_count()} of CUDA, "
+            f"got {name!r}; use 'auto' or 'cpu'"
+        )
+    return device
 
 
 def _fingerprint(experiment: Experiment) -> str:

@@ -34,7 +34,7 @@ SELECTED_LABELS = pa.schema([*PSEUDO_LABELS, ("threshold", pa.float32()), ("sele
 PRECISION = pa.schema(
     [
         ("class_id", pa.int16()),
-        ("threshold", pa.float64()),  # null: the class keeps nothing, or the strategy has no threshold
+        ("threshold", pa.float64()),  # null: the class keeps nothing
         ("reached", pa.bool_()),
         ("calibration_samples", pa.int64()),
         ("estimated_precision", pa.float64()),

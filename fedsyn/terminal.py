@@ -42,6 +42,7 @@ class StageProgress(logging.Handler):
             disable=not console.is_terminal,
         )
         self.tasks: dict[str, int] = {}
+        self.tenths: dict[str, int] = {}
 
     def __enter__(self) -> "StageProgress":
         logger.addHandler(self)
@@ -67,8 +68,9 @@ class StageProgress(logging.Handler):
                 self.console.print(f"{record.levelname.lower()}: {record.getMessage()}", style="yellow", soft_wrap=True)
             return
         if not self.console.is_terminal:
-            tenth = max(1, event.total // 10)
-            if event.done % tenth == 0 or event.done == event.total:
+            tenth = 10 * event.done // event.total
+            if tenth > self.tenths.get(event.stage, 0):
+                self.tenths[event.stage] = tenth
                 self.console.print(record.getMessage(), highlight=False, soft_wrap=True)
             return
         measured = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())

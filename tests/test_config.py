@@ -139,7 +139,7 @@ def test_settings_are_frozen(settings):
 
 
 def test_an_experiment_survives_a_round_trip_through_json():
-    experiment = Experiment.model_validate({"seed": 3, "pseudo_labels": {"confidence_grid": [0.1, 0.9]}})
+    experiment = Experiment.model_validate({"seed": 3, "pseudo_labels": {"confidence_grid": [0.0, 0.9]}})
     assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
 
 

@@ -54,15 +54,22 @@ class Store:
 
         A damaged one, or one that was made from other bytes of its inputs than `inputs` says, is moved to
         quarantine and None is returned, so that it is made again.
+
+        Raises:
+            StoreError: it cannot be read, for a reason that says nothing about it (permissions, open files, a network).
         """
         folder = self.folder(stage, key)
         if not os.path.lexists(folder):
             return None
         try:
             return self._open(folder, stage, key, inputs)
-        except (DamagedArtifact, OSError) as damage:  # OSError: unreadable, or another run has just moved it
+        except DamagedArtifact as damage:
             self._quarantine(folder, str(damage))
             return None
+        except FileNotFoundError:  # another run has just moved it
+            return None
+        except OSError as error:  # says nothing about the artifact
+            raise StoreError(f"artifact {stage}/{key} cannot be read: {error}; check the store {self.root}") from error
 
     def open(self, manifest: Manifest) -> Artifact:
         """The artifact that `manifest` names.
@@ -117,7 +124,7 @@ class Store:
     def _open(self, folder: Path, stage: str, key: str, inputs: Mapping[str, Input] | None) -> Artifact:
         try:
             manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
             raise DamagedArtifact(f"its manifest cannot be read ({type(error).__name__})") from error
         if (manifest.stage, manifest.key) != (stage, key):
             raise DamagedArtifact(f"its manifest is that of {manifest.stage}/{manifest.key}")

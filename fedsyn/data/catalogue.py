@@ -222,7 +222,7 @@ SOURCES = {
         _torchvision_advice("SVHN", "split='train', ") + " (and split='test')",
     ),
     "image-folder": Source(
-        ("train/*/*", "test/*/*"),
+        ("train/*/**/*", "test/*/**/*"),
         (),
         _read_image_folder,
         "Lay it out as train/CLASS/PICTURE and test/CLASS/PICTURE",

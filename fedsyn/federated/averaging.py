@@ -91,7 +91,7 @@ def federated_averaging(
     """
     clients = [client for client in clients if client.num_samples > 0]
     if not clients:
-        raise ValueError(f"{stage}: no client has a sample to train on")
+        raise ValueError(f"{stage}: no client has a sample to train on; raise partition.labeled_fraction")
     parameters = list(model.parameters())
     if state is None:
         state = TrainingState([parameter.detach().clone() for parameter in parameters])
@@ -114,7 +114,7 @@ def federated_averaging(
             losses.append(update.loss * (update.num_samples / total))
         # 3. the mean becomes theta^{r+1}
         size = torch.stack(torch._foreach_norm(mean)).sum()
-        *loss, norm = torch.stack([*losses, size]).tolist()  # the round's only wait for the device
+        *loss, norm = torch.stack([*losses, size]).tolist()  # one wait for all losses of the round
         _refuse_nan(loss, norm, cohort, stage, round_index)
         state.weights = mean
         state.rounds_done = round_index + 1

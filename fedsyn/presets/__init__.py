@@ -47,21 +47,24 @@ def load_experiment(preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] |
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from error
+        raise ConfigError(explain(error)) from error
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """`["synthesis.steps=10", ...]` -> {"synthesis.steps": 10, ...}; values are read as YAML.
 
     Raises:
-        ConfigError: an assignment has no equals sign or no field.
+        ConfigError: an assignment has no equals sign, no field, or a value that is no YAML.
     """
     parsed = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise ConfigError(f"an override must look like section.field=value, got {assignment!r}")
-        parsed[path.strip()] = yaml.safe_load(text)
+        try:
+            parsed[path.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path.strip()} must have a value in YAML, got {text!r}; quote it") from error
     return parsed
 
 
@@ -76,6 +79,11 @@ def _merge(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
             raise ConfigError(f"{'.'.join(path)}: {name} is a value, not a section")
         values = section
     values[path[-1]] = value
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic refused, one problem a line: field, what it must be, value, way out."""
+    return "\n".join(_explain(problem) for problem in error.errors())
 
 
 def _explain(problem: Any) -> str:

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from fedsyn.config import Partition, PseudoLabels, Selection, Synthesis
+from fedsyn.config import Classifier, Partition, PseudoLabels, Retrain, Selection, Synthesis
 from fedsyn.metrics.accuracy import class_accuracy
 from fedsyn.report.evidence import Evidence
 from fedsyn.report.text import count, percent, points
@@ -51,6 +51,14 @@ def _about_gain(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[No
             True,
             f"The change of {points(gain)} points is no larger than what {count(numbers['test_images'])} test"
             f" images can tell apart (±{100 * half_width:.1f} points at {percent(0.95, 0)}).",
+        )
+    classifier = cast(Classifier, evidence.settings["classifier"])
+    retrain = cast(Retrain, evidence.settings["retrain"])
+    if classifier.local_steps is None or classifier.client_fraction < 1 or retrain.warm_start:
+        yield Note(
+            True,
+            "The two trainings took different local steps (classifier.local_steps is empty, client_fraction below 1,"
+            " or retrain.warm_start is on): part of the change may be theirs, not the data's.",
         )
     yield Note(
         True,

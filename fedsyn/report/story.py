@@ -8,8 +8,8 @@ from fedsyn.report.evidence import Evidence
 from fedsyn.report.text import count, percent
 
 BOUNDARY = (
-    "The server never sees an image, nor the label of one. What leaves a client is model weights, integer"
-    " counts (confusion matrices, predictions above a confidence, labels per class), and sums of latents."
+    "The server never sees an image, nor the label of one. What leaves a client is model weights, its mean loss,"
+    " integer counts (confusion matrices, predictions above a confidence, labels per class), and sums of latents."
     " This report looks further than any server could: it opens hidden labels and images, to judge the run"
     " and for nothing else."
 )

@@ -11,11 +11,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return DASH if share is None or isnan(share) else f"{100 * share:.{digits}f}\u202f%"
 
 
-def points(difference: float | None) -> str:
+def points(difference: float | None, digits: int = 1) -> str:
     """A difference of shares in percentage points, signed: -0.418 is `−41.8`."""
     if difference is None or isnan(difference):
         return DASH
-    text = f"{100 * difference:+.1f}"
+    text = f"{100 * difference:+.{digits}f}"
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
