@@ -221,5 +221,5 @@ def test_a_device_that_is_not_there_is_refused():
     assert pipeline.resolve_device("cpu") == torch.device("cpu")
     assert pipeline.resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match=r"execution\.device must be a device of this machine, which has 0 of CUDA, got 'cuda:1'"):
+        with pytest.raises(ValueError, match=r"execution\.device must be .* has 0 of CUDA, got 'cuda:1'"):
             pipeline.resolve_device("cuda:1")
