@@ -8,8 +8,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fedsyn.config import Execution
+
 if TYPE_CHECKING:
     import torch
+
+    from fedsyn.federated.state import TrainingState
 
 logger = logging.getLogger("fedsyn.progress")
 
@@ -31,9 +35,15 @@ class Context:
 
     stage: str
     device: "torch.device"
+    execution: Execution = Execution(engine="sequential")  # noqa: RUF009 (frozen)
 
     def progress(self, done: int, total: int, unit: str, **metrics: float) -> None:
         """Tell whoever listens how far the stage is."""
         shown = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
         event = Progress(self.stage, done, total, unit, metrics)
         logger.info("%s: %s %d of %d%s", self.stage, unit, done, total, shown, extra={"progress": event})
+
+    def after_round(self, state: "TrainingState", rounds: int) -> None:
+        """Tell whoever listens that a round of training is done, and what it measured."""
+        shown = {name: value for name, value in state.history[-1].items() if name not in ("round", "clients")}
+        self.progress(state.rounds_done, rounds, "rounds", **shown)

@@ -56,12 +56,12 @@ class Stage:
 
 DATASET = Stage("dataset", 1, ("dataset",), ())
 PARTITION = Stage("partition", 1, ("seed", "partition"), ("dataset",))
-CLASSIFIER = Stage("classifier", 1, ("seed", "classifier"), ("dataset", "partition"))
-PSEUDO_LABELS = Stage("pseudo_labels", 1, ("pseudo_labels",), ("dataset", "partition", "classifier"))
+CLASSIFIER = Stage("classifier", 2, ("seed", "classifier"), ("dataset", "partition"))
+PSEUDO_LABELS = Stage("pseudo_labels", 2, ("pseudo_labels",), ("dataset", "partition", "classifier"))
 SELECTION = Stage("selection", 1, ("selection",), ("partition", "pseudo_labels"))
-AUTOENCODER = Stage("autoencoder", 1, ("seed", "autoencoder"), ("dataset", "partition"))
+AUTOENCODER = Stage("autoencoder", 2, ("seed", "autoencoder"), ("dataset", "partition"))
 LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
-DENOISER = Stage("denoiser", 1, ("seed", "denoiser"), ("partition", "selection", "latents"))
+DENOISER = Stage("denoiser", 2, ("seed", "denoiser"), ("partition", "selection", "latents"))
 SYNTHESIS = Stage(
     "synthesis",
     1,
@@ -70,7 +70,7 @@ SYNTHESIS = Stage(
 )
 RETRAIN = Stage(
     "retrain",
-    1,
+    2,
     ("seed", "classifier", "retrain"),
     ("dataset", "partition", "classifier", "selection", "synthesis"),
 )

@@ -64,7 +64,7 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
     started = datetime.now(UTC)
     opened: dict[str, Artifact] = {name: store.open(inputs[name]) for name in stage.inputs}
     with store.draft(stage.name, key) as draft:
-        context = Context(stage.name, device)
+        context = Context(stage.name, device, execution)
         metrics = stage.function()(opened, draft, context, **stage.settings(experiment))
         manifest = Manifest(
             stage=stage.name,

@@ -18,8 +18,8 @@ LABELS = pa.schema([("sample_id", pa.int64()), ("label", pa.int16())])
 ASSIGNMENTS = pa.schema(
     [("sample_id", pa.int64()), ("client_id", pa.int16()), ("role", pa.string()), ("label", pa.int16())]
 )
-HISTORY = pa.schema([("round", pa.int32()), ("train_loss", pa.float64()), ("test_accuracy", pa.float64())])
-LOSS_HISTORY = pa.schema([("round", pa.int32()), ("train_loss", pa.float64())])
+LOSS_HISTORY = pa.schema([("round", pa.int32()), ("clients", pa.int32()), ("train_loss", pa.float64())])
+HISTORY = pa.schema([*LOSS_HISTORY, ("test_accuracy", pa.float64())])
 PREDICTIONS = pa.schema([("sample_id", pa.int64()), ("prediction", pa.int16())])
 PSEUDO_LABELS = pa.schema(
     [

@@ -1,6 +1,7 @@
 """Training and measuring a classifier: steps 1 and 5 share every line."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,18 +10,27 @@ from torch import Tensor, nn
 
 from fedsyn.config import Classifier
 from fedsyn.context import Context
-from fedsyn.data.images import augment, to_input
-from fedsyn.federated.averaging import Client, Objective, TrainingState, federated_averaging
+from fedsyn.data.images import augment, draw_augmentation, to_input
+from fedsyn.federated.client import Client
+from fedsyn.federated.state import TrainingState
+from fedsyn.federated.training import federated_training
 
 
-def cross_entropy(augmentation: str) -> Objective:
-    """Mean cross-entropy of a batch (images (B, H, W, C) uint8, labels (B,) int64), after augmentation."""
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of (images (B, H, W, C) uint8, labels (B,) int64), after augmentation."""
 
-    def objective(model: nn.Module, batch: tuple[Tensor, ...], rng: np.random.Generator) -> Tensor:
+    augmentation: str
+    height: int
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Shifts and flips."""
+        return draw_augmentation(self.augmentation, count, self.height, rng)
+
+    def losses(self, model: nn.Module, batch: tuple[Tensor, ...], draws: tuple[Tensor, ...]) -> Tensor:
+        """The loss of each image (B,)."""
         images, labels = batch
-        return F.cross_entropy(model(to_input(augment(images, augmentation, rng))), labels)
-
-    return objective
+        return F.cross_entropy(model(to_input(augment(images, draws))), labels, reduction="none")
 
 
 def train_classifier(
@@ -33,18 +43,26 @@ def train_classifier(
     *,
     seed: int,
 ) -> TrainingState:
-    """FedAvg with cross-entropy. The test set is measured for the record and never decides anything."""
+    """Federated training with cross-entropy. The test set is measured for the record and never decides anything."""
 
     def measure(state: TrainingState) -> None:
         last = state.history[-1]
         if state.rounds_done % settings.evaluate_every == 0 or state.rounds_done == settings.rounds:
             correct = probabilities(model, test_images).argmax(1) == test_labels
             last["test_accuracy"] = float(correct.float().mean())
-        shown = {name: value for name, value in last.items() if name != "round"}
-        context.progress(state.rounds_done, settings.rounds, "rounds", **shown)
+        context.after_round(state, settings.rounds)
 
-    objective = cross_entropy(settings.augmentation)
-    return federated_averaging(model, clients, objective, settings, seed=seed, stage=context.stage, after_round=measure)
+    return federated_training(
+        model,
+        clients,
+        CrossEntropy(settings.augmentation, test_images.shape[1]),
+        settings,
+        seed=seed,
+        stage=context.stage,
+        execution=context.execution,
+        recompute=settings.normalization == "batch" and settings.batch_statistics == "recompute",
+        after_round=measure,
+    )
 
 
 @torch.inference_mode()

@@ -22,6 +22,12 @@ class LatentAutoencoder(nn.Module):
         self.vae = vae
         self.height, self.width, self.padded, self.unshuffle = height, width, padded, unshuffle
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(latent_channels, h, w)."""
+        size = self.padded // self.unshuffle // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.vae.config.latent_channels, size, size
+
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latent's distribution, each (B, latent_channels, h, w)."""
         left, top = (self.padded - self.width) // 2, (self.padded - self.height) // 2

@@ -1,4 +1,6 @@
-"""Classifiers. GroupNorm throughout: running statistics of BatchNorm do not average over skewed clients."""
+"""Classifiers. GroupNorm by default: running statistics of BatchNorm do not average over skewed clients."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +12,19 @@ GROUPS = 8
 
 
 class SmallCNN(nn.Module):
-    """Two convolutions, each with GroupNorm and pooling, and two linear layers.
+    """Two convolutions, each with normalisation and pooling, and two linear layers.
 
     Pooling comes before ReLU: the two commute, and ReLU then works on a quarter of the elements.
     """
 
-    def __init__(self, channels: int, height: int, width: int, num_classes: int, base: int) -> None:
+    def __init__(
+        self, channels: int, height: int, width: int, num_classes: int, base: int, norm: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, base, 3, padding=1)
-        self.norm1 = nn.GroupNorm(GROUPS, base)
+        self.norm1 = norm(base)
         self.conv2 = nn.Conv2d(base, 2 * base, 3, padding=1)
-        self.norm2 = nn.GroupNorm(GROUPS, 2 * base)
+        self.norm2 = norm(2 * base)
         self.hidden = nn.Linear(2 * base * (height // 4) * (width // 4), 4 * base)
         self.head = nn.Linear(4 * base, num_classes)
 
@@ -37,12 +41,18 @@ class SmallCNN(nn.Module):
 
 def build_classifier(settings: Classifier, channels: int, height: int, width: int, num_classes: int) -> nn.Module:
     """An untrained classifier for images (B, channels, height, width), in channels-last memory format."""
+
+    def norm(width: int) -> nn.Module:
+        if settings.normalization == "group":
+            return nn.GroupNorm(GROUPS, width)
+        return nn.BatchNorm2d(width, track_running_stats=settings.batch_statistics != "local")
+
     if settings.architecture == "cnn":
-        model: nn.Module = SmallCNN(channels, height, width, num_classes, settings.width)
+        model: nn.Module = SmallCNN(channels, height, width, num_classes, settings.width, norm)
     else:
         from torchvision.models import resnet18
 
-        model = resnet18(num_classes=num_classes, norm_layer=lambda width: nn.GroupNorm(GROUPS, width))
+        model = resnet18(num_classes=num_classes, norm_layer=norm)
         # The CIFAR stem of He et al. (2016): 3 x 3, stride 1, no pooling, for images of about 32 pixels.
         model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
         model.maxpool = nn.Identity()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import pandas as pd
 import torch
 
 from fedsyn import schemas
@@ -10,11 +9,12 @@ from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Autoencoder
 from fedsyn.context import Context
 from fedsyn.data.images import to_bytes, to_input
-from fedsyn.diffusion.objectives import autoencoder_loss
-from fedsyn.federated.averaging import TrainingState, federated_averaging
+from fedsyn.diffusion.objectives import AutoencoderLoss
+from fedsyn.federated import privacy
+from fedsyn.federated.training import federated_training
 from fedsyn.models.autoencoder import LatentAutoencoder, build_autoencoder
 from fedsyn.models.initialize import initialize
-from fedsyn.stages.classifier import clients_by_role
+from fedsyn.stages.classifier import clients_by_role, history_table
 
 
 def run(
@@ -30,12 +30,15 @@ def run(
     model = build_autoencoder(autoencoder, info["channels"], info["height"], info["width"]).to(context.device)
     initialize(model, seed, "autoencoder")
 
-    def report(state: TrainingState) -> None:
-        context.progress(state.rounds_done, autoencoder.rounds, "rounds", train_loss=state.history[-1]["train_loss"])
-
-    objective = autoencoder_loss(autoencoder.kl_weight)
-    state = federated_averaging(
-        model, clients, objective, autoencoder, seed=seed, stage="autoencoder", after_round=report
+    state = federated_training(
+        model,
+        clients,
+        AutoencoderLoss(autoencoder.kl_weight, model.latent_shape),
+        autoencoder,
+        seed=seed,
+        stage="autoencoder",
+        execution=context.execution,
+        after_round=lambda state: context.after_round(state, autoencoder.rounds),
     )
 
     model.vae.save_pretrained(output.root / "vae")
@@ -46,7 +49,7 @@ def run(
         "unshuffle": model.unshuffle,
     }
     output.write_json("codec", codec)
-    output.write_table("history", pd.DataFrame(state.history).astype({"round": int}), schemas.LOSS_HISTORY)
+    output.write_table("history", history_table(state, schemas.LOSS_HISTORY), schemas.LOSS_HISTORY)
     test = torch.from_numpy(assignments.loc[assignments["role"] == "test", "sample_id"].to_numpy()[:500].copy())
     originals = images[test.to(context.device)]
     restored = torch.cat([reconstruct(model, part) for part in originals.split(100)])
@@ -56,6 +59,7 @@ def run(
     return {
         "test_psnr_db": float(-10 * error.log10()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **privacy.spent(autoencoder),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -11,10 +12,15 @@ from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Classifier
 from fedsyn.context import Context
-from fedsyn.federated.averaging import Client, TrainingState, group_by_client
+from fedsyn.federated import privacy
 from fedsyn.federated.classification import probabilities, train_classifier
+from fedsyn.federated.client import Client, group_by_client
+from fedsyn.federated.state import TrainingState
 from fedsyn.models.classifier import build_classifier
 from fedsyn.models.initialize import initialize
+
+ARCHITECTURE = ("architecture", "width", "normalization", "batch_statistics")
+"""The fields that say what network the weights belong to."""
 
 
 def run(
@@ -55,21 +61,25 @@ def publish(
 ) -> dict[str, float]:
     """Write a trained classifier, its course and its predictions on the test set. Returns its metrics."""
     output.write_tensors("model", {name: weight.cpu() for name, weight in model.state_dict().items()})
-    output.write_json("model", {"architecture": settings.architecture, "width": settings.width})
-    history = pd.DataFrame(state.history).reindex(columns=schemas.HISTORY.names)
-    output.write_table("history", history.astype({"round": int}), schemas.HISTORY)
+    output.write_json("model", {name: getattr(settings, name) for name in ARCHITECTURE})
+    output.write_table("history", history_table(state, schemas.HISTORY), schemas.HISTORY)
     predictions = probabilities(model, test_images).argmax(1)
     table = pd.DataFrame({"sample_id": test_ids.cpu(), "prediction": predictions.cpu()})
     output.write_table("test_predictions", table, schemas.PREDICTIONS)
     return {
         "test_accuracy": float((predictions == test_labels).float().mean()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **privacy.spent(settings),
     }
+
+
+def history_table(state: TrainingState, schema: pa.Schema) -> pd.DataFrame:
+    """The course of a training, one row a round."""
+    return pd.DataFrame(state.history).reindex(columns=schema.names).astype({"round": int, "clients": int})
 
 
 def load_classifier(artifact: Artifact, info: dict) -> nn.Module:
     """The trained classifier of an artifact that `publish` wrote."""
-    described = artifact.read_json("model")
-    model = build(Classifier(architecture=described["architecture"], width=described["width"]), info)
+    model = build(Classifier(**artifact.read_json("model")), info)
     model.load_state_dict(artifact.read_tensors("model"))
     return model

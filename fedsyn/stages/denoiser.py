@@ -10,10 +10,13 @@ from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Denoiser
 from fedsyn.context import Context
-from fedsyn.diffusion.objectives import denoising_loss
-from fedsyn.federated.averaging import TrainingState, federated_averaging, group_by_client
+from fedsyn.diffusion.objectives import DenoisingLoss
+from fedsyn.federated import privacy
+from fedsyn.federated.client import group_by_client
+from fedsyn.federated.training import federated_training
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
+from fedsyn.stages.classifier import history_table
 
 
 def run(
@@ -33,18 +36,24 @@ def run(
     initialize(model, seed, "denoiser")
     scheduler = noise_scheduler(denoiser)
 
-    def report(state: TrainingState) -> None:
-        context.progress(state.rounds_done, denoiser.rounds, "rounds", train_loss=state.history[-1]["train_loss"])
-
-    objective = denoising_loss(scheduler, denoiser.label_dropout, num_classes)
-    state = federated_averaging(model, clients, objective, denoiser, seed=seed, stage="denoiser", after_round=report)
+    state = federated_training(
+        model,
+        clients,
+        DenoisingLoss(scheduler, denoiser.label_dropout, num_classes, tuple(latents.shape[1:])),
+        denoiser,
+        seed=seed,
+        stage="denoiser",
+        execution=context.execution,
+        after_round=lambda state: context.after_round(state, denoiser.rounds),
+    )
     model.save_pretrained(output.root / "unet")
     scheduler.save_pretrained(output.root / "scheduler")
-    output.write_table("history", pd.DataFrame(state.history).astype({"round": int}), schemas.LOSS_HISTORY)
+    output.write_table("history", history_table(state, schemas.LOSS_HISTORY), schemas.LOSS_HISTORY)
     return {
         "train_loss": state.history[-1]["train_loss"],
         "training_images": len(believed),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **privacy.spent(denoiser),
     }
 
 

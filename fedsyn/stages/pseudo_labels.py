@@ -28,10 +28,12 @@ def run(
     grid = np.asarray(pseudo_labels.confidence_grid)
 
     def predict(role: str) -> pd.DataFrame:
-        rows = assignments[assignments["role"] == role]
-        outputs = probabilities(model, images[torch.tensor(rows["sample_id"].to_numpy())].to(context.device))
-        confidence, label = outputs.max(1)
-        return rows.assign(pseudo_label=label.cpu().numpy(), confidence=confidence.cpu().numpy())
+        parts = [assignments.iloc[:0].assign(pseudo_label=np.int64(), confidence=np.float32())]
+        for _, own in assignments[assignments["role"] == role].groupby("client_id"):
+            outputs = probabilities(model, images[torch.tensor(own["sample_id"].to_numpy())].to(context.device))
+            confidence, label = outputs.max(1)
+            parts.append(own.assign(pseudo_label=label.cpu().numpy(), confidence=confidence.cpu().numpy()))
+        return pd.concat(parts).sort_index()
 
     predicted = predict("unlabeled")
     known = predict("calibration" if pseudo_labels.calibration == "held_out" else "labeled")

@@ -9,8 +9,8 @@ import torch
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Classifier, Retrain
 from fedsyn.context import Context
-from fedsyn.federated.averaging import group_by_client
 from fedsyn.federated.classification import train_classifier
+from fedsyn.federated.client import group_by_client
 from fedsyn.models.initialize import initialize
 from fedsyn.stages.classifier import build, load_classifier, publish
 from fedsyn.stages.denoiser import believed_labels

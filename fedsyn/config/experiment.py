@@ -1,37 +1,17 @@
-"""What is computed (`Experiment`) and how (`Execution`).
+"""What is computed: one section for each stage. A stage's key covers the sections that it reads."""
 
-`Experiment` has one section for each stage; a stage's key covers the sections that it reads. `Execution` never
-enters a key. Both are frozen and validated at the door; their descriptions are the form in Prefect's UI.
-"""
+from typing import Literal
 
-from typing import Annotated, Any, Literal
+from pydantic import Field, model_validator
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
-
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-NOT_IN_KEY: JsonDict = {"in_key": False}
+from fedsyn.config.federated import FederatedTraining
+from fedsyn.config.section import NOT_IN_KEY, Fraction, Positive, Probability, Section
 
 
 def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
     odd = [width for width in channels if width % 8]
     if odd:
         raise ValueError(f"channels must be multiples of 8 (GroupNorm has 8 groups), got {odd[0]}")
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def key_fields(self) -> dict[str, Any]:
-        """The fields that a stage's key covers, as plain JSON values."""
-        fields = type(self).model_fields
-        excluded = {name for name, field in fields.items() if field.json_schema_extra == NOT_IN_KEY}
-        return self.model_dump(mode="json", exclude=excluded)
 
 
 class Dataset(Section):
@@ -98,32 +78,6 @@ class Partition(Section):
         return self
 
 
-class FederatedTraining(Section):
-    """FedAvg and its local optimiser."""
-
-    rounds: Positive = Field(20, description="Communication rounds R")
-    local_epochs: Positive = Field(1, description="Local epochs E of a client in a round")
-    local_steps: Positive | None = Field(
-        None, description="Batches of a client in a round, whatever its size; empty: local_epochs decides"
-    )
-    batch_size: Positive = Field(32, description="Images of a local batch B")
-    client_fraction: Fraction = Field(1.0, description="Share of the clients drawn in each round")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Local optimiser, fresh in every round")
-    learning_rate: float = Field(0.05, gt=0, description="Local learning rate of the first round")
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Course of the learning rate over the rounds; cosine ends near zero"
-    )
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd, first moment decay of adamw")
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the local optimiser")
-    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of a local gradient; empty: none")
-    ema_decay: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Decay per round of the server's moving average of the global weights; 0: none",
-    )
-
-
 class Classifier(FederatedTraining):
     """Step 1, and the architecture and schedule of step 5."""
 
@@ -134,7 +88,24 @@ class Classifier(FederatedTraining):
     augmentation: Literal["none", "shift", "shift-flip"] = Field(
         "none", description="Random shifts by an eighth of the image, and horizontal flips"
     )
+    normalization: Literal["group", "batch"] = Field(
+        "group", description="GroupNorm, or BatchNorm, whose running statistics do not average over skewed clients"
+    )
+    batch_statistics: Literal["aggregate", "local", "recompute"] = Field(
+        "aggregate",
+        description="With BatchNorm. `aggregate`: running statistics are averaged as weights are; `local`: none are "
+        "sent; who predicts uses those of its own images; `recompute`: clients measure them anew each round",
+    )
     evaluate_every: Positive = Field(1, description="Rounds between two measurements on the test set")
+
+    @model_validator(mode="after")
+    def _normalization_fits(self) -> "Classifier":
+        if self.privacy is not None and self.normalization == "batch" and self.batch_statistics != "local":
+            raise ValueError(
+                "privacy covers the weights, not BatchNorm's running statistics; "
+                "set normalization 'group' or batch_statistics 'local'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _width_fits_groups(self) -> "Classifier":
@@ -330,11 +301,3 @@ class Experiment(Section):
                 "synthesis.guidance_scale > 1 needs denoiser.label_dropout > 0: guidance uses the model without label"
             )
         return self
-
-
-class Execution(Section):
-    """How a run is carried out. Nothing here enters a key."""
-
-    store: str = Field("artifacts", description="Folder of the artifact store")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    threads: Positive | None = Field(None, description="Threads inside an operation on a CPU; empty: all cores")

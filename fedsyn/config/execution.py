@@ -1,0 +1,31 @@
+"""How a run is carried out. Nothing here enters a key, and nothing here changes a result by more than rounding."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fedsyn.config.section import Positive, Section
+
+
+class Execution(Section):
+    """How a run is carried out. Nothing here enters a key."""
+
+    store: str = Field("artifacts", description="Folder of the artifact store")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    threads: Positive | None = Field(None, description="Threads inside an operation on a CPU; empty: all cores")
+    engine: Literal["auto", "sequential", "processes", "vectorized", "ray"] = Field(
+        "auto",
+        description="How the clients of a round are trained. `sequential`: one after the other; `processes`: by "
+        "workers on this machine; `vectorized`: many at once on a GPU; `ray`: by workers on a Ray cluster; `auto` picks",
+    )
+    workers: Positive | None = Field(
+        None, description="Workers of `processes` and `ray`; empty: one a core, or one a GPU where there are several"
+    )
+    clients_per_group: Positive = Field(32, description="Clients that `vectorized` trains at once")
+    compile: bool = Field(False, description="Compile the loss with torch.compile; may change the last bits")
+    ray_address: str | None = Field(
+        None, description="Address of a Ray cluster (`auto`, host:port or ray://host:port); empty: one on this machine"
+    )
+    gpus_per_worker: float = Field(
+        0.0, ge=0, description="GPUs, or parts of one, that a worker of `ray` asks for; 0: it trains on CPUs"
+    )

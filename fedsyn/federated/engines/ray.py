@@ -1,0 +1,123 @@
+"""Workers on a Ray cluster, or on this machine through Ray: persistent actors, with whole or fractional GPUs.
+
+Data and model go into Ray's object store once, weights once a round; each actor sends one sum a round. The cluster's
+nodes need fedsyn installed.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedsyn.config import Execution
+from fedsyn.federated.client import Broadcast, Client, Task, Training
+from fedsyn.federated.engines.pool import WorkerPool
+from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
+from fedsyn.federated.flat import FlatModel
+
+
+class RayEngine(WorkerPool):
+    """Bit-equal to `sequential` with one thread. An actor that dies is replaced, and its clients are trained again."""
+
+    def __init__(
+        self, flat: FlatModel, clients: Sequence[Client], training: Training, num_workers: int, execution: Execution
+    ) -> None:
+        self.ray = connect(execution, num_workers)
+        super().__init__(training.stage, min(num_workers, len(clients)), training.keeps_each)
+        places, indices = shards(clients)
+        tensors = [tensor.cpu().numpy() for tensor in clients[0].tensors]
+        device = "cuda" if execution.gpus_per_worker > 0 else "cpu"
+        self.job = self.ray.put((pack(flat, training), tensors, places, indices.numpy(), device))
+        self.actor = self.ray.remote(num_cpus=1, num_gpus=execution.gpus_per_worker)(_Actor)
+        self.round: Any = None
+        self.workers = [self.actor.remote(self.job) for _ in range(self.num_workers)]
+        self.pending: dict[Any, int] = {}
+
+    def begin(self, broadcast: Broadcast) -> None:
+        vectors = {name: getattr(broadcast, name) for name in ("weights", "statistics", "corrections")}
+        arrays: Any = {name: vector.cpu().numpy() for name, vector in vectors.items() if vector is not None}
+        self.round = self.ray.put(replace(broadcast, **arrays))
+        for worker in self.workers:
+            worker.begin.remote(self.round)
+
+    def start(self, worker: int, task: Task) -> None:
+        self.pending[self.workers[worker].train.remote(task)] = worker
+
+    def wait(self, busy: Sequence[int]) -> Mapping[int, Report | None]:
+        ready, _ = self.ray.wait(list(self.pending), num_returns=1)
+        return {self.pending.pop(reference): self._get(reference) for reference in ready}
+
+    def collect(self, worker: int) -> Part | None:
+        return self._get(self.workers[worker].collect.remote())
+
+    def replace(self, worker: int) -> None:
+        self.ray.kill(self.workers[worker])
+        self.workers[worker] = self.actor.remote(self.job)
+        self.workers[worker].begin.remote(self.round)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            self.ray.kill(worker)
+
+    def _get(self, reference: Any) -> Any:
+        """What an actor has answered; None where it is gone."""
+        try:
+            return self.ray.get(reference)
+        except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError):
+            return None
+
+
+def connect(execution: Execution, num_workers: int) -> Any:
+    """The `ray` module, connected to the cluster of `execution`, or to one started on this machine.
+
+    Raises:
+        ValueError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("execution.engine 'ray' needs Ray: pip install 'fedsyn[ray]', or use 'processes'") from error
+    if not ray.is_initialized():
+        address = execution.ray_address
+        # 'local' starts a cluster of its own, whatever runs on this machine already
+        options: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": num_workers}
+        if not address:
+            options["include_dashboard"] = False
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"execution.ray_address: no Ray cluster answers at {address!r} ({error}); "
+                "start one (`ray start --head`), or leave the address empty for one on this machine"
+            ) from error
+    return ray
+
+
+class _Actor:
+    """A `Worker` behind Ray's calls."""
+
+    def __init__(self, job: tuple[Any, ...]) -> None:
+        packed, tensors, places, indices, device = job
+        self.worker = Worker(packed, [_tensor(a) for a in tensors], places, _tensor(indices), torch.device(device))
+
+    def begin(self, broadcast: Any) -> None:
+        arrays = {name: getattr(broadcast, name) for name in ("weights", "statistics", "corrections")}
+        tensors = {name: _tensor(array) for name, array in arrays.items() if array is not None}
+        self.worker.begin(replace(broadcast, **tensors))
+
+    def train(self, task: Task) -> Report:
+        return self.worker.train(task)
+
+    def collect(self) -> Part:
+        return self.worker.collect()
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over an array of Ray's object store. That is read-only, and nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,92 @@
+"""A model as the vector that the paper writes: theta in R^P.
+
+All parameters become views into one tensor. Sending the weights down is one copy, an update is one subtraction, and
+every server algorithm is a line of vector arithmetic; the network notices nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each parameter lies in the vector, and in which order its axes lie in memory (channels-last, say)."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    axes: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def of(parameters: Sequence[tuple[str, Tensor]]) -> "Layout":
+        """The layout of named tensors, as they lie in memory."""
+        names, tensors = zip(*parameters, strict=True)
+        axes = (tuple(sorted(range(t.dim()), key=lambda axis: (-t.stride(axis), axis))) for t in tensors)
+        return Layout(names, tuple(tuple(t.shape) for t in tensors), tuple(axes))
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of elements of each parameter."""
+        return [int(np.prod(shape)) for shape in self.shapes]
+
+    def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tensors in their shapes -> one new vector (P,)."""
+        return torch.cat([t.permute(axes).reshape(-1) for t, axes in zip(tensors, self.axes, strict=True)])
+
+    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
+        """A vector (P,) -> views into it, in their shapes, by name."""
+        views = {}
+        parts = zip(self.names, self.shapes, self.axes, vector.split(self.sizes), strict=True)
+        for name, shape, axes, part in parts:
+            inverse = sorted(range(len(axes)), key=axes.__getitem__)
+            views[name] = part.view([shape[axis] for axis in axes]).permute(inverse)
+        return views
+
+
+class FlatModel:
+    """A model bound to its vector: `weights` (P,) are its parameters, `statistics` (Q,) BatchNorm's running ones."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.parameters: list[Any] = list(model.parameters())
+        self.layout = Layout.of([(name, p.detach()) for name, p in model.named_parameters()])
+        self.weights = self.layout.flatten([p.detach() for p in self.parameters])
+        for parameter, view in zip(self.parameters, self.layout.unflatten(self.weights).values(), strict=True):
+            parameter.data = view
+
+        self._norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        running = [s for norm in self._norms for s in (norm.running_mean, norm.running_var) if s is not None]
+        self.statistics = torch.cat([torch.zeros(0, device=self.weights.device), *running])
+        views = iter(self.statistics.split([len(s) for s in running]) if running else ())
+        for norm in self._norms:
+            if norm.running_mean is not None:
+                norm.running_mean, norm.running_var = next(views), next(views)
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether samples of a batch see each other."""
+        return bool(self._norms)
+
+    def release(self) -> None:
+        """Give every parameter and statistic memory of its own again, as other code expects."""
+        for parameter in self.parameters:
+            parameter.data = parameter.data.clone()
+        for norm in self._norms:
+            if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
+                norm.running_mean, norm.running_var = norm.running_mean.clone(), norm.running_var.clone()
+                norm.num_batches_tracked = torch.zeros_like(norm.num_batches_tracked)  # whose batches, none can say
+
+
+@contextmanager
+def flattened(model: nn.Module) -> Iterator[FlatModel]:
+    """`model` bound to its vector, until the end of the block."""
+    flat = FlatModel(model)
+    try:
+        yield flat
+    finally:
+        flat.release()

@@ -1,0 +1,163 @@
+"""The client's side of a round: start from the global weights, train on one's own data, answer with the update."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedsyn.config import FederatedTraining
+from fedsyn.federated.client import Broadcast, Client, Task, Training, Update
+from fedsyn.federated.exact import LIMIT
+from fedsyn.federated.flat import FlatModel
+from fedsyn.randomness import generator
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class LocalTrainer:
+    """One resident model in which one client after the other trains: memory does not grow with clients."""
+
+    def __init__(self, flat: FlatModel, training: Training) -> None:
+        self.flat, self.training = flat, training
+        losses = training.objective.losses
+        self.full_batch_losses = torch.compile(losses) if training.compile else losses
+        if flat.weights.is_cuda:
+            torch.backends.cuda.matmul.allow_tf32 = training.settings.tf32
+            torch.backends.cudnn.allow_tf32 = training.settings.tf32
+
+    def train(self, client: Client, task: Task, broadcast: Broadcast) -> Update:
+        """The update of `client`. Nothing here waits for the device: whether it is finite, the report tells."""
+        flat, privacy = self.flat, self.training.settings.privacy
+        flat.weights.copy_(broadcast.weights)
+        flat.statistics.copy_(broadcast.statistics)
+        loss = self._minimise(client, task, broadcast)
+        change = flat.weights - broadcast.weights
+        size = torch.linalg.vector_norm(change, math.inf)
+        usable = finite(loss, size)
+        weights = torch.where(usable, change, 0.0)
+        statistics = torch.where(usable, flat.statistics - broadcast.statistics, 0.0)
+        return Update(clip(weights, privacy.clip_norm) if privacy else weights, statistics, torch.stack([loss, size]))
+
+    def _minimise(self, client: Client, task: Task, broadcast: Broadcast) -> Tensor:
+        """The local steps; returns the mean loss of the batches."""
+        training, settings, device = self.training, self.training.settings, broadcast.weights.device
+        parameters, model = self.flat.parameters, self.flat.model
+        optimizer = build_optimizer(parameters, settings, broadcast.learning_rate)
+        scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        pull = self._pull(task, broadcast)
+        losses = []
+        for batch, draws in batches_on_device(client, task, training, broadcast.round_index):
+            full = len(batch[0]) == settings.batch_size
+            with autocast(device, settings.precision):
+                loss = (self.full_batch_losses if full else training.objective.losses)(model, batch, draws).mean()
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            if pull is not None or settings.gradient_clip is not None:
+                scaler.unscale_(optimizer)
+            if pull is not None:
+                pull()
+            if settings.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+            scaler.step(optimizer)
+            scaler.update()
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+    def _pull(self, task: Task, broadcast: Broadcast) -> Callable[[], None] | None:
+        """What the server algorithm adds to every gradient: FedProx's mu (theta_k - theta), SCAFFOLD's c - c_k."""
+        mu, layout, parameters = proximal_weight(self.training.settings), self.flat.layout, self.flat.parameters
+        if mu == 0 and broadcast.corrections is None:
+            return None
+        anchor: Any = list(layout.unflatten(broadcast.weights).values())
+        rows = broadcast.corrections
+        correction: Any = None if rows is None else list(layout.unflatten(rows[task.row]).values())
+
+        @torch.no_grad()
+        def pull() -> None:
+            gradients: Any = [parameter.grad for parameter in parameters]
+            if mu:
+                torch._foreach_add_(gradients, torch._foreach_sub(parameters, anchor), alpha=mu)
+            if correction is not None:
+                torch._foreach_add_(gradients, correction)
+
+        return pull
+
+
+def finite(loss: Tensor, size: Tensor) -> Tensor:
+    """Whether an update counts: its loss is a number and no weight moved further than `exact.LIMIT`."""
+    return torch.isfinite(loss) & (size < LIMIT)
+
+
+def clip(update: Tensor, clip_norm: float) -> Tensor:
+    """`update` (..., P) scaled, in place, to a norm of at most `clip_norm` along its last axis."""
+    norm = torch.linalg.vector_norm(update, dim=-1, keepdim=True)
+    return update.mul_((clip_norm / norm).clamp(max=1.0))
+
+
+def proximal_weight(settings: FederatedTraining) -> float:
+    """mu of FedProx; 0 for every other algorithm."""
+    return settings.server.proximal_weight if settings.server.algorithm == "fedprox" else 0.0
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The arithmetic of the forward pass."""
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
+
+
+def build_optimizer(
+    parameters: Sequence[nn.Parameter], settings: FederatedTraining, rate: float
+) -> torch.optim.Optimizer:
+    """A fresh local optimiser, in PyTorch's fused implementation."""
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True
+        )
+    betas = (settings.momentum, 0.999)
+    return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=settings.weight_decay, fused=True)
+
+
+# --- batches ---
+
+
+def num_batches(num_samples: int, settings: FederatedTraining) -> int:
+    """The local steps tau_k of a client that is no straggler."""
+    return settings.local_steps or settings.local_epochs * math.ceil(num_samples / settings.batch_size)
+
+
+def batches(num_samples: int, size: int, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows of `count` local batches: epochs shuffled anew, each cut into batches of `size` and a rest."""
+    while count > 0:
+        order = rng.permutation(num_samples)
+        for start in range(0, num_samples, size)[:count]:
+            yield order[start : start + size]
+            count -= 1
+
+
+def local_batches(
+    client: Client, task: Task, training: Training, round_index: int
+) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
+    """A client's batches of a round: rows of its indices (B,), and the random numbers that the loss asks for."""
+    names = {"round_index": round_index, "client_id": client.client_id}
+    order = generator(training.seed, training.stage, "batches", **names)
+    draws = generator(training.seed, training.stage, "draws", **names)
+    for rows in batches(client.num_samples, training.settings.batch_size, task.num_batches, order):
+        yield rows, training.objective.draw(len(rows), draws)
+
+
+def batches_on_device(
+    client: Client, task: Task, training: Training, round_index: int
+) -> Iterator[tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """The same as tensors: the samples of each batch, and its random numbers."""
+    device = client.indices.device
+    for rows, draws in local_batches(client, task, training, round_index):
+        chosen = client.indices[to_device(rows, device)]
+        yield tuple(tensor[chosen] for tensor in client.tensors), tuple(to_device(array, device) for array in draws)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor on `device`; a copy to a GPU starts from pinned memory and is not waited for."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
