@@ -22,7 +22,7 @@ WITHOUT_TORCH = ("fedjax_fedavg",)
 
 
 def create(name: str, folder: Path) -> None:
-    """Make the environment of a contender anew."""
+    """Make the environment of a contender, anew if it is there."""
     environment = folder / name
     shutil.rmtree(environment, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)

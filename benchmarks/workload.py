@@ -4,29 +4,25 @@ The workload is one federated round of FedAvg on Fashion-MNIST: clients of very 
 each, and a mean weighted by the clients' sizes. `python benchmarks/workload.py WORKLOAD.npz` writes it; a contender
 reads it, trains, and prints one line of JSON (`report`).
 
-A contender imports this module before its framework, for two reasons: start-up is counted from here, and numerical
-libraries read their number of threads when they are imported. Only numpy is needed, so that it imports anywhere.
+A contender imports this module before its framework, since numerical libraries read their number of threads when they
+are loaded. Only numpy is needed, so that it imports anywhere.
 """
 
+import argparse
+import gzip
+import json
+import os
+import resource
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
-_STARTED = time.perf_counter()
+import numpy as np
 
-import os  # noqa: E402  (the clock above starts first)
-
-for _library in ("OMP", "MKL", "OPENBLAS"):
-    os.environ[f"{_library}_NUM_THREADS"] = "1"
-
-import argparse  # noqa: E402
-import gzip  # noqa: E402
-import json  # noqa: E402
-import resource  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from functools import cache  # noqa: E402
-from importlib.metadata import version  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 NUM_CLASSES = 10
@@ -83,7 +79,7 @@ def build(num_samples: int, num_clients: int, alpha: float | None, seed: int) ->
 
 
 def _dirichlet(labels: np.ndarray, num_clients: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """The client of each sample: the clients' shares of a class are ~ Dirichlet(alpha); the largest fill up the least."""
+    """The client of each sample: clients' shares of a class are ~ Dirichlet(alpha); the largest give to the least."""
     owner = np.empty(len(labels), dtype=np.int64)
     for label in range(NUM_CLASSES):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -96,9 +92,17 @@ def _dirichlet(labels: np.ndarray, num_clients: int, alpha: float, rng: np.rando
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """The bytes of an IDX file, flat: a magic number whose last byte is the number of dimensions, the sizes, the data."""
+    """The data of an IDX file, flat: behind a magic number, whose last byte counts the dimensions, and the sizes."""
     raw = gzip.decompress(path.read_bytes())
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
+
+
+def prepare_torch() -> None:
+    """One thread; and import now what the first optimizer would import (2 s) in the middle of the first round."""
+    import torch
+    import torch._dynamo
+
+    torch.set_num_threads(1)
 
 
 def cnn(*, pool_first: bool = False):
@@ -134,7 +138,7 @@ def client_tensors(workload: Workload) -> list[tuple]:
 
 
 def evaluate(model, workload: Workload) -> dict[str, float]:
-    """Mean cross-entropy and accuracy of a PyTorch model on all the clients' samples; the sanity check of a contender."""
+    """Mean cross-entropy and accuracy of a PyTorch model on all the clients' samples: has a contender learnt?"""
     import torch
 
     images, labels = tensors(workload)
@@ -149,9 +153,10 @@ def evaluate(model, workload: Workload) -> dict[str, float]:
 class Clock:
     """Wall-clock and CPU seconds of each round, and the peak of memory.
 
-    `start` ends start-up, `lap` ends a round; what happens inside them is not counted. With `processes`, the CPU
-    seconds and memory of all descendants count, which needs psutil and works while they live: their peaks are added
-    up, so pages that they share (libraries, the object store) count in each: an upper bound.
+    `start` ends start-up, which counts from the start of the process; `lap` ends a round. What happens inside them is
+    not counted. With `processes`, all living descendants count too, which needs psutil: their CPU seconds, and the sum
+    of all the peaks of resident memory. Pages that processes share (libraries, an object store) count in each, so that
+    sum is an upper bound.
     """
 
     processes: bool = False
@@ -161,14 +166,14 @@ class Clock:
     peak_mb: float = 0.0
 
     def start(self) -> None:
-        self.startup_seconds = time.perf_counter() - _STARTED
+        self.startup_seconds = _process_age()
         self._mark()
 
     def lap(self) -> None:
         self.round_seconds.append(time.perf_counter() - self._wall)
         self.cpu_seconds.append(self._cpu_now() - self._cpu)
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.peak_mb = max(self.peak_mb, own + sum(_peak_mb(process.pid) for process in self._descendants()))
+        self.peak_mb = max(self.peak_mb, own + self._of_descendants(lambda process: _peak_mb(process.pid)))
         self._mark()
 
     def _mark(self) -> None:
@@ -176,14 +181,25 @@ class Clock:
         self._wall = time.perf_counter()
 
     def _cpu_now(self) -> float:
-        return time.process_time() + sum(sum(process.cpu_times()[:2]) for process in self._descendants())
+        return time.process_time() + self._of_descendants(lambda process: sum(process.cpu_times()[:2]))
 
-    def _descendants(self) -> list:
+    def _of_descendants(self, measure) -> float:
+        """The sum of a measure of all living descendants."""
         if not self.processes:
-            return []
+            return 0.0
         import psutil
 
-        return psutil.Process().children(recursive=True)
+        total = 0.0
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess, OSError):  # it has ended by now
+                total += measure(process)
+        return total
+
+
+def _process_age() -> float:
+    """Seconds since this process started, to the kernel's tick of 10 ms (Linux)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_mb(pid: int) -> float:
@@ -202,7 +218,8 @@ def report(name: str, packages: list[str], clock: Clock, scores: dict[str, float
         "cpu_seconds": [round(seconds, 4) for seconds in clock.cpu_seconds],
         "peak_mb": round(clock.peak_mb, 1),
         "version": ", ".join(f"{package} {version(package)}" for package in packages),
-        **{key: round(score, 4) for key, score in scores.items()},
+        "loss": round(scores["loss"], 4),
+        "accuracy": round(scores["accuracy"], 4),
     }
     print(json.dumps(line), flush=True)
 

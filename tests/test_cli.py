@@ -25,6 +25,9 @@ def text(*arguments: str) -> str:
         (["--set", "partition.labeled_fraction=1.5"], ["partition.labeled_fraction must be", "got 1.5"]),
         (["--set", "partition.labeled_fraction=0"], ["partition.labeled_fraction must be", "got 0"]),
         (["--set", "partition.clients=3"], ["partition.clients is not a field", "fedsyn config"]),
+        (["--set", "classifier.server.algorithm=fedavgn"], ["classifier.server.algorithm must be", "got 'fedavgn'"]),
+        (["--set", "classifier.server.momentum=0.5"], ["classifier.server needs algorithm", "got {'momentum': 0.5}"]),
+        (["--set", "classifier.dropout_rate=1"], ["classifier.dropout_rate must be less than 1, got 1"]),
         (["--set", "seed"], ["section.field=value", "'seed'"]),
         (["--set", "partition.calibration_fraction=0"], ["pseudo_labels.calibration", "calibration_fraction > 0"]),
         (

@@ -3,7 +3,34 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from fedsyn.config import Dataset, Execution, Experiment, Partition, PseudoLabels
+from fedsyn.config import (
+    Classifier,
+    Dataset,
+    Execution,
+    Experiment,
+    FederatedTraining,
+    Partition,
+    Privacy,
+    PseudoLabels,
+)
+
+PRIVACY = {"clip_norm": 1.0, "noise_multiplier": 1.0}
+ALGORITHMS = {
+    "fedavg": {"learning_rate": 1.0},
+    "fedavgm": {"learning_rate": 1.0, "momentum": 0.9},
+    "fedadam": {"learning_rate": 0.01, "momentum": 0.9, "second_moment_decay": 0.99, "adaptivity": 1e-3},
+    "fedyogi": {"learning_rate": 0.01, "momentum": 0.9, "second_moment_decay": 0.99, "adaptivity": 1e-3},
+    "fedprox": {"learning_rate": 1.0, "proximal_weight": 0.01},
+    "scaffold": {"learning_rate": 1.0},
+    "fednova": {"learning_rate": 1.0},
+    "median": {"learning_rate": 1.0},
+    "trimmed_mean": {"learning_rate": 1.0, "trimmed_share": 0.1},
+}
+PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+
+
+def training(algorithm: str, **changes: object) -> FederatedTraining:
+    return FederatedTraining.model_validate(PLAIN_SGD | {"server": {"algorithm": algorithm}} | changes)
 
 
 def refusal(**sections: object) -> str:
@@ -50,6 +77,18 @@ def test_an_unknown_section_is_refused():
         ("classifier", "gradient_clip", 0.0),
         ("classifier", "ema_decay", 1.0),
         ("classifier", "optimizer", "lion"),
+        ("classifier", "client_sampling", "round_robin"),
+        ("classifier", "dropout_rate", 1.0),
+        ("classifier", "dropout_rate", -0.1),
+        ("classifier", "straggler_rate", 1.0),
+        ("classifier", "nonfinite_updates", "ignore"),
+        ("classifier", "precision", "fp64"),
+        ("classifier", "normalization", "layer"),
+        ("classifier", "batch_statistics", "global"),
+        ("classifier", "server", {"algorithm": "krum"}),
+        ("classifier", "server", {"learning_rate": 1.0}),
+        ("classifier", "server", "fedprox"),
+        ("classifier", "privacy", {"clip_norm": 1.0}),
         ("selection", "target_precision", 1.5),
         ("selection", "confidence_level", 1.0),
         ("denoiser", "label_dropout", 1.0),
@@ -63,6 +102,42 @@ def test_a_value_out_of_range_is_refused_with_its_field(section, field, value):
 
 def test_a_fraction_of_one_is_legal():
     assert Partition(labeled_fraction=1.0).labeled_fraction == 1.0
+
+
+@pytest.mark.parametrize(("algorithm", "fields"), ALGORITHMS.items())
+def test_an_algorithm_is_named_and_has_just_its_own_fields(algorithm, fields):
+    server = training(algorithm).server
+    assert server.model_dump() == {"algorithm": algorithm} | fields
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_algorithm_refuses_the_fields_of_the_others(algorithm):
+    others = {name: value for fields in ALGORITHMS.values() for name, value in fields.items()}
+    for name in others.keys() - ALGORITHMS[algorithm].keys():
+        with pytest.raises(ValidationError, match=f"{algorithm}.{name}"):
+            training(algorithm, server={"algorithm": algorithm, name: others[name]})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "field", "value"),
+    [
+        *((algorithm, "learning_rate", 0.0) for algorithm in ALGORITHMS),
+        ("fedavgm", "momentum", 1.0),
+        ("fedadam", "second_moment_decay", 1.0),
+        ("fedyogi", "adaptivity", 0.0),
+        ("fedprox", "proximal_weight", -0.1),
+        ("trimmed_mean", "trimmed_share", 0.5),
+    ],
+)
+def test_an_algorithms_value_out_of_range_is_refused_with_its_field(algorithm, field, value):
+    with pytest.raises(ValidationError, match=f"server.{algorithm}.{field}"):
+        training(algorithm, server={"algorithm": algorithm, field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), [("clip_norm", 0.0), ("noise_multiplier", -1.0), ("delta", 0.0)])
+def test_privacy_has_limits(field, value):
+    with pytest.raises(ValidationError, match=field):
+        Privacy.model_validate(PRIVACY | {field: value})
 
 
 @pytest.mark.parametrize(
@@ -90,6 +165,40 @@ def test_a_fraction_of_one_is_legal():
             {"synthesis": {"guidance_scale": 2.0}, "denoiser": {"label_dropout": 0.0}},
             ["synthesis.guidance_scale", "denoiser.label_dropout"],
         ),
+        ({"classifier": {"server": {"algorithm": "scaffold"}}}, ["server.algorithm 'scaffold'", "momentum 0"]),
+        (
+            {"classifier": PLAIN_SGD | {"server": {"algorithm": "scaffold"}, "optimizer": "adamw"}},
+            ["server.algorithm 'scaffold'", "optimizer 'sgd'"],
+        ),
+        (
+            {"classifier": PLAIN_SGD | {"server": {"algorithm": "scaffold"}, "weight_decay": 0.1}},
+            ["server.algorithm 'scaffold'", "weight_decay 0"],
+        ),
+        (
+            {"denoiser": {"server": {"algorithm": "fednova"}, "optimizer": "adamw"}},
+            ["server.algorithm 'fednova'", "optimizer 'sgd'", "'adamw'"],
+        ),
+        *(
+            (
+                {"classifier": PLAIN_SGD | {"privacy": PRIVACY, "server": {"algorithm": algorithm}}},
+                ["privacy", f"'{algorithm}'", "use fedavg"],
+            )
+            for algorithm in ("scaffold", "fednova", "median", "trimmed_mean")
+        ),
+        *(
+            (
+                {"classifier": {"privacy": PRIVACY, "client_fraction": 0.5, "client_sampling": sampling}},
+                ["privacy", "client_sampling 'poisson'", "client_fraction < 1", f"'{sampling}'"],
+            )
+            for sampling in ("uniform", "by_size")
+        ),
+        *(
+            (
+                {"classifier": {"privacy": PRIVACY, "normalization": "batch", "batch_statistics": statistics}},
+                ["privacy", "normalization 'group'", "batch_statistics 'local'"],
+            )
+            for statistics in ("aggregate", "recompute")
+        ),
     ],
 )
 def test_an_impossible_combination_is_refused_with_its_fields(sections, fields):
@@ -104,6 +213,16 @@ def test_an_impossible_combination_is_refused_with_its_fields(sections, fields):
         {"partition": {"priors": "shared", "alpha_labeled": 0.3, "alpha_unlabeled": 0.3}},
         {"partition": {"calibration_fraction": 0.0}, "pseudo_labels": {"calibration": "train"}},
         {"synthesis": {"guidance_scale": 1.0}, "denoiser": {"label_dropout": 0.0}},
+        {"classifier": PLAIN_SGD | {"server": {"algorithm": "scaffold"}}},
+        {"classifier": {"server": {"algorithm": "fednova"}, "momentum": 0.9}},
+        *(
+            {"classifier": {"privacy": PRIVACY, "server": {"algorithm": algorithm}}}
+            for algorithm in ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedprox")
+        ),
+        {"denoiser": {"privacy": PRIVACY, "client_fraction": 0.5, "client_sampling": "poisson"}},
+        {"classifier": {"privacy": PRIVACY, "client_fraction": 1.0, "client_sampling": "uniform"}},
+        {"classifier": {"privacy": PRIVACY, "normalization": "batch", "batch_statistics": "local"}},
+        {"classifier": {"privacy": PRIVACY, "normalization": "group", "batch_statistics": "aggregate"}},
     ],
 )
 def test_the_way_out_of_each_refusal_is_accepted(sections):
@@ -139,8 +258,22 @@ def test_settings_are_frozen(settings):
 
 
 def test_an_experiment_survives_a_round_trip_through_json():
-    experiment = Experiment.model_validate({"seed": 3, "pseudo_labels": {"confidence_grid": [0.0, 0.9]}})
-    assert Experiment.model_validate_json(experiment.model_dump_json()) == experiment
+    experiment = Experiment.model_validate(
+        {
+            "seed": 3,
+            "classifier": {"server": {"algorithm": "fedyogi"}, "privacy": PRIVACY},
+            "pseudo_labels": {"confidence_grid": [0.0, 0.9]},
+        }
+    )
+    again = Experiment.model_validate_json(experiment.model_dump_json())
+    assert again == experiment
+    assert type(again.classifier.server) is type(experiment.classifier.server)
+
+
+def test_what_the_server_does_is_part_of_the_key():
+    fields = Classifier.model_validate({"server": {"algorithm": "fedprox"}, "privacy": PRIVACY}).key_fields()
+    assert fields["server"] == {"algorithm": "fedprox"} | ALGORITHMS["fedprox"]
+    assert fields["privacy"] == PRIVACY | {"delta": 1e-5}
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3"])
@@ -152,3 +285,17 @@ def test_devices_have_names(device):
 def test_other_devices_are_refused(device):
     with pytest.raises(ValidationError, match="device"):
         Execution(device=device)
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential", "processes", "vectorized", "ray"])
+def test_engines_have_names(engine):
+    assert Execution(engine=engine).engine == engine
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("engine", "threads"), ("workers", 0), ("clients_per_group", 0), ("gpus_per_worker", -0.5), ("cores", 2)],
+)
+def test_an_execution_that_makes_no_sense_is_refused_with_its_field(field, value):
+    with pytest.raises(ValidationError, match=field):
+        Execution(**{field: value})

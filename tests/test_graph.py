@@ -89,6 +89,27 @@ def test_a_change_of_the_autoencoder_leaves_the_pseudo_labels_alone():
     assert changed(autoencoder={"latent_channels": 3}) == after
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"server": {"algorithm": "fedprox"}},
+        {"server": {"algorithm": "fedavg", "learning_rate": 0.5}},
+        {"privacy": {"clip_norm": 1, "noise_multiplier": 0}},
+        {"dropout_rate": 0.1},
+        {"normalization": "batch"},
+        {"precision": "bf16"},
+    ],
+    ids=lambda section: next(iter(section)),
+)
+def test_how_a_federation_trains_is_part_of_the_keys_of_both_classifiers(section):
+    after = {"pseudo_labels", "selection", "denoiser", "synthesis", "report"}
+    assert changed(classifier=section) == {"classifier", "retrain"} | after
+
+
+def test_the_default_algorithm_by_name_is_the_default():
+    assert changed(classifier={"server": {"algorithm": "fedavg"}}, denoiser={"privacy": None}) == set()
+
+
 def test_moved_data_changes_no_key():
     assert changed(dataset={"name": "digits", "root": "/elsewhere"}) == set()
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import workload as bench
+import workload as bench  # before torch
+
+# isort: split
+
 import torch
 from fedlab.contrib.algorithm.basic_client import SGDSerialClientTrainer
 from fedlab.contrib.algorithm.basic_server import SyncServerHandler
@@ -73,7 +76,7 @@ class Pipeline(StandalonePipeline):
 def main() -> None:
     args = bench.arguments()
     clock = bench.Clock()
-    torch.set_num_threads(1)
+    bench.prepare_torch()
     workload = bench.load(args.workload)
     model = bench.cnn()
     dataset = InMemory(workload)

@@ -7,6 +7,7 @@ its worker and PyTorch in it count as start-up. Rounds end in the server's evalu
 
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -16,7 +17,7 @@ import workload as bench
 os.environ["FLWR_TELEMETRY_ENABLED"] = os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -24,15 +25,14 @@ from flwr.simulation import run_simulation
 from torch.utils.data import DataLoader, TensorDataset
 
 args = bench.arguments()
-workload = bench.load(args.workload)
 client_app = ClientApp()
 server_app = ServerApp()
 
 
 @client_app.query()
 def query(message: Message, context: Context) -> Message:
-    """Answer once this worker can train."""
-    torch.set_num_threads(1)
+    """Answer once this worker can train: the data that it loads here stay cached in its process."""
+    bench.prepare_torch()
     bench.client_tensors(bench.load(args.workload))
     return Message(RecordDict(), reply_to=message)
 
@@ -59,7 +59,9 @@ def serve(grid: Grid, context: Context) -> None:
     """Run the rounds of FedAvg and report."""
     clock = bench.Clock(processes=True)
     model = bench.cnn()
-    grid.send_and_receive([Message(RecordDict(), next(iter(grid.get_node_ids())), MessageType.QUERY)])
+    while not (nodes := list(grid.get_node_ids())):
+        time.sleep(0.1)
+    grid.send_and_receive([Message(RecordDict(), nodes[0], MessageType.QUERY)])
 
     def time_round(server_round: int, arrays: ArrayRecord) -> None:
         clock.lap() if server_round else clock.start()
@@ -68,16 +70,20 @@ def serve(grid: Grid, context: Context) -> None:
         grid, ArrayRecord(model.state_dict()), num_rounds=args.rounds, evaluate_fn=time_round
     )
     model.load_state_dict(result.arrays.to_torch_state_dict())
-    bench.report("flower", ["flwr", "ray", "torch"], clock, bench.evaluate(model, bench.load(args.workload)))
+    scores = bench.evaluate(model, bench.load(args.workload))
+    bench.report("flower", ["flwr", "ray", "torch"], clock, scores)
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    bench.prepare_torch()
     run_simulation(
         server_app,
         client_app,
         num_supernodes=bench.load(args.workload).num_clients,
-        backend_config={"init_args": {"num_cpus": 1}, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+        backend_config={
+            "init_args": {"address": "local", "num_cpus": 1},
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        },
     )
 
 

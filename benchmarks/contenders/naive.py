@@ -6,7 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import workload as bench
+import workload as bench  # before torch
+
+# isort: split
+
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
@@ -35,7 +38,7 @@ def average(states: list[dict[str, torch.Tensor]], sizes: list[int]) -> dict[str
 def main() -> None:
     args = bench.arguments()
     clock = bench.Clock()
-    torch.set_num_threads(1)
+    bench.prepare_torch()
     workload = bench.load(args.workload)
     dataset = TensorDataset(*bench.tensors(workload))
     clients = [Subset(dataset, rows.tolist()) for rows in workload.clients()]

@@ -12,7 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import workload as bench
+import workload as bench  # before torch
+
+# isort: split
+
 import torch
 from pfl.aggregate.simulate import SimulatedBackend
 from pfl.aggregate.weighting import WeightByDatapoints
@@ -73,7 +76,7 @@ class Lap(TrainingProcessCallback):
 def main() -> None:
     args = bench.arguments()
     clock = bench.Clock()
-    torch.set_num_threads(1)
+    bench.prepare_torch()
     workload = bench.load(args.workload)
     users = dict(enumerate(bench.client_tensors(workload)))
     # This sampler cycles through the users: a cohort as large as the population is full participation.

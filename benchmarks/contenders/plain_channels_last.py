@@ -9,7 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import workload as bench
+import workload as bench  # before torch
+
+# isort: split
+
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +40,7 @@ def run(name: str, channels_last: bool) -> None:
     """All rounds, and the report."""
     args = bench.arguments()
     clock = bench.Clock()
-    torch.set_num_threads(1)
+    bench.prepare_torch()
     workload = bench.load(args.workload)
     images, labels = torch.from_numpy(workload.images), torch.from_numpy(workload.labels)
     clients = [(images[rows], labels[rows]) for rows in workload.clients()]

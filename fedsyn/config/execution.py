@@ -16,7 +16,7 @@ class Execution(Section):
     engine: Literal["auto", "sequential", "processes", "vectorized", "ray"] = Field(
         "auto",
         description="How the clients of a round are trained. `sequential`: one after the other; `processes`: by "
-        "workers on this machine; `vectorized`: many at once on a GPU; `ray`: by workers on a Ray cluster; `auto` picks",
+        "workers on this machine; `vectorized`: stacked on a GPU; `ray`: by workers on a Ray cluster; `auto` picks",
     )
     workers: Positive | None = Field(
         None, description="Workers of `processes` and `ray`; empty: one a core, or one a GPU where there are several"

@@ -16,30 +16,39 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each parameter lies in the vector, and in which order its axes lie in memory (channels-last, say)."""
+    """Where each parameter lies in the vector, and how its axes lie in memory (channels-last, say)."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    axes: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
 
     @staticmethod
     def of(parameters: Sequence[tuple[str, Tensor]]) -> "Layout":
         """The layout of named tensors, as they lie in memory."""
         names, tensors = zip(*parameters, strict=True)
-        axes = (tuple(sorted(range(t.dim()), key=lambda axis: (-t.stride(axis), axis))) for t in tensors)
-        return Layout(names, tuple(tuple(t.shape) for t in tensors), tuple(axes))
+        return Layout(names, tuple(tuple(t.shape) for t in tensors), tuple(t.stride() for t in tensors))
 
     @property
     def sizes(self) -> list[int]:
         """The number of elements of each parameter."""
         return [int(np.prod(shape)) for shape in self.shapes]
 
+    @property
+    def axes(self) -> list[list[int]]:
+        """The axes of each parameter, outermost in memory first."""
+        return [sorted(range(len(strides)), key=lambda axis: -strides[axis]) for strides in self.strides]
+
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors in their shapes -> one new vector (P,)."""
         return torch.cat([t.permute(axes).reshape(-1) for t, axes in zip(tensors, self.axes, strict=True)])
 
+    def bind(self, vector: Tensor) -> list[Tensor]:
+        """A vector (P,) -> views into it with the very strides of the parameters, on which kernels are chosen."""
+        parts = zip(self.shapes, self.strides, vector.split(self.sizes), strict=True)
+        return [part.as_strided(shape, strides, part.storage_offset()) for shape, strides, part in parts]
+
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
-        """A vector (P,) -> views into it, in their shapes, by name."""
+        """A vector (P,) -> views by name, in operations that `vmap` and `grad` see through."""
         views = {}
         parts = zip(self.names, self.shapes, self.axes, vector.split(self.sizes), strict=True)
         for name, shape, axes, part in parts:
@@ -56,7 +65,7 @@ class FlatModel:
         self.parameters: list[Any] = list(model.parameters())
         self.layout = Layout.of([(name, p.detach()) for name, p in model.named_parameters()])
         self.weights = self.layout.flatten([p.detach() for p in self.parameters])
-        for parameter, view in zip(self.parameters, self.layout.unflatten(self.weights).values(), strict=True):
+        for parameter, view in zip(self.parameters, self.layout.bind(self.weights), strict=True):
             parameter.data = view
 
         self._norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -71,9 +71,9 @@ class LocalTrainer:
         mu, layout, parameters = proximal_weight(self.training.settings), self.flat.layout, self.flat.parameters
         if mu == 0 and broadcast.corrections is None:
             return None
-        anchor: Any = list(layout.unflatten(broadcast.weights).values())
+        anchor: Any = layout.bind(broadcast.weights)
         rows = broadcast.corrections
-        correction: Any = None if rows is None else list(layout.unflatten(rows[task.row]).values())
+        correction: Any = None if rows is None else layout.bind(rows[task.row])
 
         @torch.no_grad()
         def pull() -> None:

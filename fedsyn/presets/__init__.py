@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from fedsyn.config import Experiment
+from fedsyn.config import Experiment, Server
 
 DEFAULT_PRESET = "digits"
 
@@ -87,11 +87,31 @@ def explain(error: ValidationError) -> str:
 
 
 def _explain(problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"]) or "experiment"
-    if problem["type"] == "extra_forbidden":
-        return f"{field} is not a field; `fedsyn config` shows all fields"
+    field, algorithm = _place(problem["loc"])
+    value, kind = problem["input"], problem["type"]
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
+    if kind == "extra_forbidden":
+        return f"{field} is not a field{algorithm and f' of {algorithm}'}; `fedsyn config` shows all fields"
+    if kind == "missing":
+        section, _, name = field.rpartition(".")
+        return f"{section} needs {name}, got {value!r}"
+    if kind == "union_tag_not_found":
+        return f"{field} needs algorithm (one of {', '.join(_algorithms())}), got {value!r}"
+    if kind == "union_tag_invalid":
+        return f"{field}.algorithm must be one of {', '.join(_algorithms())}, got {value['algorithm']!r}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{field} must be a group of fields, got {value!r}; `fedsyn config` shows all fields"
+    if kind == "value_error":
         return message if field == "experiment" else f"{field}: {message}"
-    message = message.replace("Input should be ", "must be ", 1)
-    return f"{field} {message}, got {problem['input']!r}"
+    return f"{field} {message.replace('Input should be ', 'must be ', 1)}, got {value!r}"
+
+
+def _place(location: Sequence[str | int]) -> tuple[str, str]:
+    """The dotted field, and the server algorithm that pydantic puts after `server`; empty where there is none."""
+    parts = [str(part) for part in location]
+    algorithm = parts.pop(parts.index("server") + 1) if "server" in parts[:-1] else ""
+    return ".".join(parts) or "experiment", algorithm
+
+
+def _algorithms() -> list[str]:
+    return [server.model_fields["algorithm"].default for server in get_args(Server)]

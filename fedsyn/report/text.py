@@ -1,6 +1,6 @@
 """Numbers and settings as a person reads them. A narrow space binds units to numbers."""
 
-from math import isnan
+from math import isinf, isnan
 from typing import Any
 
 DASH = "–"
@@ -26,6 +26,8 @@ def count(number: float) -> str:
 
 def measure(number: float) -> str:
     """Any other metric, to four significant digits."""
+    if isinf(number):
+        return "∞" if number > 0 else "−∞"
     return DASH if isnan(number) else count(number) if number == int(number) else f"{number:.4g}"
 
 
@@ -37,4 +39,6 @@ def plain_value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(plain_value(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain_value(item)}" for name, item in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)

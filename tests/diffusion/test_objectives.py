@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from fedsyn.config import Denoiser
 from fedsyn.data.images import to_input
-from fedsyn.diffusion.objectives import autoencoder_loss, denoising_loss, standard_normal
+from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss
 from fedsyn.models.denoiser import noise_scheduler
 
 LATENTS = torch.from_numpy(np.random.default_rng(12345).standard_normal((16, 4, 2, 2), np.float32))
@@ -18,10 +18,16 @@ LABELS = torch.arange(16) % 3
 NO_LABEL = 3
 
 
+def losses(objective, model: nn.Module, batch: tuple[Tensor, ...], seed: int = 0) -> Tensor:
+    """The loss of each sample, with the objective's own draws."""
+    draws = objective.draw(len(batch[0]), np.random.default_rng(seed))
+    return objective.losses(model, batch, tuple(torch.from_numpy(array) for array in draws))
+
+
 class KnowsTheTarget(nn.Module):
     """Finds the noise of x_t = a_t x + s_t e from the x that it knows, and answers right but for `error`."""
 
-    def __init__(self, kind: str, alphas_cumprod: Tensor, error: float = 0.0) -> None:
+    def __init__(self, kind: str, alphas_cumprod: Tensor, error: float | Tensor = 0.0) -> None:
         super().__init__()
         self.kind, self.alphas_cumprod, self.error = kind, alphas_cumprod.double(), error
         self.timesteps: list[int] = []
@@ -41,8 +47,8 @@ class KnowsTheTarget(nn.Module):
 def denoise(kind: str, error: float = 0.0, dropout: float = 0.0, seed: int = 0, schedule: str = "squaredcos_cap_v2"):
     scheduler = noise_scheduler(Denoiser(prediction=kind, noise_schedule=schedule))
     model = KnowsTheTarget(kind, scheduler.alphas_cumprod, error)
-    loss = denoising_loss(scheduler, dropout, NO_LABEL)(model, (LATENTS, LABELS), np.random.default_rng(seed))
-    return loss.item(), model
+    objective = DenoisingLoss(scheduler, dropout, NO_LABEL, (4, 2, 2))
+    return losses(objective, model, (LATENTS, LABELS), seed).mean().item(), model
 
 
 @pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "linear"])
@@ -59,16 +65,31 @@ def test_the_loss_is_the_mean_squared_error(kind):
 def test_a_model_that_answers_another_question_has_a_loss():
     scheduler = noise_scheduler(Denoiser(prediction="v_prediction"))
     model = KnowsTheTarget("epsilon", scheduler.alphas_cumprod)
-    loss = denoising_loss(scheduler, 0.0, NO_LABEL)(model, (LATENTS, LABELS), np.random.default_rng(0))
-    assert loss.item() > 0.1
+    assert losses(DenoisingLoss(scheduler, 0.0, NO_LABEL, (4, 2, 2)), model, (LATENTS, LABELS)).mean() > 0.1
+
+
+def test_every_latent_has_a_loss_of_its_own():
+    scheduler = noise_scheduler(Denoiser(prediction="sample"))
+    model = KnowsTheTarget("sample", scheduler.alphas_cumprod, error=(torch.arange(16.0) / 10)[:, None, None, None])
+    each = losses(DenoisingLoss(scheduler, 0.0, NO_LABEL, (4, 2, 2)), model, (LATENTS, LABELS))
+    assert each.tolist() == pytest.approx([(k / 10) ** 2 for k in range(16)], abs=1e-6)
+
+
+def test_the_draws_of_the_denoiser_are_noise_time_steps_and_dropped_labels():
+    objective = DenoisingLoss(noise_scheduler(Denoiser(timesteps=50)), 0.25, NO_LABEL, (3, 4, 4))
+    noise, timesteps, dropped = objective.draw(2000, np.random.default_rng(0))
+    assert (noise.shape, noise.dtype) == ((2000, 3, 4, 4), np.float32)
+    assert (noise.mean(), noise.std()) == pytest.approx((0, 1), abs=0.01)
+    assert set(timesteps) == set(range(50))
+    assert (dropped.dtype, dropped.mean()) == (np.bool_, pytest.approx(0.25, abs=0.03))
 
 
 def test_half_precision_latents_are_trained_on_in_full():
     scheduler = noise_scheduler(Denoiser(prediction="sample"))
     model = KnowsTheTarget("sample", scheduler.alphas_cumprod)
-    loss = denoising_loss(scheduler, 0.0, NO_LABEL)(model, (LATENTS.half(), LABELS), np.random.default_rng(0))
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(0, abs=1e-6)
+    each = losses(DenoisingLoss(scheduler, 0.0, NO_LABEL, (4, 2, 2)), model, (LATENTS.half(), LABELS))
+    assert each.dtype == torch.float32
+    assert each.tolist() == pytest.approx([0] * 16, abs=1e-6)
 
 
 def test_labels_are_dropped_with_the_probability_asked_for_and_never_changed():
@@ -111,26 +132,41 @@ MEAN, STD = LATENTS[:5], LATENTS[5:10].abs() + 0.1
 
 def test_the_kl_term_is_that_of_torch_per_latent_element():
     model = Autoencoder(MEAN, STD, to_input(IMAGES))
-    loss = autoencoder_loss(0.01)(model, (IMAGES,), np.random.default_rng(0))
-    expected = kl_divergence(Normal(MEAN, STD), Normal(0.0, 1.0)).mean()
-    assert loss.item() == pytest.approx(0.01 * expected.item(), rel=1e-5)
+    each = losses(AutoencoderLoss(0.01, (4, 2, 2)), model, (IMAGES,))
+    expected = kl_divergence(Normal(MEAN, STD), Normal(0.0, 1.0)).flatten(1).mean(1)
+    assert each.tolist() == pytest.approx((0.01 * expected).tolist(), rel=1e-5)
 
 
 def test_the_reconstruction_term_is_the_mean_squared_error():
-    model = Autoencoder(torch.zeros_like(MEAN), torch.ones_like(STD), to_input(IMAGES) + 0.5)
-    assert autoencoder_loss(1.0)(model, (IMAGES,), np.random.default_rng(0)).item() == pytest.approx(0.25)
+    errors = torch.tensor([0.0, 0.5, 1.0, -1.0, 2.0])[:, None, None, None]
+    model = Autoencoder(torch.zeros_like(MEAN), torch.ones_like(STD), to_input(IMAGES) + errors)
+    each = losses(AutoencoderLoss(1.0, (4, 2, 2)), model, (IMAGES,))
+    assert each.tolist() == pytest.approx([0, 0.25, 1, 1, 4], abs=1e-6)
 
 
 def test_what_is_decoded_is_drawn_from_the_posterior():
     model = Autoencoder(MEAN, STD, to_input(IMAGES))
     for seed in range(2000):
-        autoencoder_loss(0.0)(model, (IMAGES,), np.random.default_rng(seed))
+        losses(AutoencoderLoss(0.0, (4, 2, 2)), model, (IMAGES,), seed)
     drawn = (torch.stack(model.decoded) - MEAN) / STD
     assert drawn.mean(0).abs().max() < 0.1
     assert (drawn.std(0) - 1).abs().max() < 0.1
 
 
-def test_noise_is_a_draw_of_its_generator():
-    noise = standard_normal(torch.Size([3, 2]), np.random.default_rng(4), torch.device("cpu"))
-    assert noise.dtype == torch.float32
-    assert (noise.numpy() == np.random.default_rng(4).standard_normal((3, 2), np.float32)).all()
+def test_what_is_decoded_is_the_mean_and_the_drawn_number_of_deviations():
+    model = Autoencoder(MEAN, STD, to_input(IMAGES))
+    draws = torch.full((5, 4, 2, 2), -2.0)
+    AutoencoderLoss(0.0, (4, 2, 2)).losses(model, (IMAGES,), (draws,))
+    assert torch.equal(model.decoded[0], MEAN - 2 * STD)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [AutoencoderLoss(1.0, (4, 2, 2)), DenoisingLoss(noise_scheduler(Denoiser()), 0.1, NO_LABEL, (4, 2, 2))],
+    ids=["autoencoder", "denoiser"],
+)
+def test_draws_are_those_of_their_generator_and_their_first_axis_is_the_batch(objective):
+    first, again = (objective.draw(7, np.random.default_rng(4)) for _ in range(2))
+    assert [len(array) for array in first] == [7] * len(first)
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], objective.draw(7, np.random.default_rng(5))[0])

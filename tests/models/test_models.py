@@ -48,7 +48,7 @@ def test_the_resnet_gives_a_logit_for_each_class_and_keeps_small_images_large():
 
 
 def test_pooling_before_relu_is_relu_before_pooling():
-    model = SmallCNN(1, 8, 8, 4, 8)
+    model = SmallCNN(1, 8, 8, 4, 8, lambda width: nn.GroupNorm(8, width))
     x = images = pictures(6, 1, 8, 8)
     x = F.max_pool2d(F.relu(model.norm1(model.conv1(x))), 2)
     x = F.max_pool2d(F.relu(model.norm2(model.conv2(x))), 2)
@@ -56,7 +56,7 @@ def test_pooling_before_relu_is_relu_before_pooling():
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "autoencoder", "denoiser"])
-def test_no_model_keeps_statistics_of_batches(name):
+def test_no_model_keeps_statistics_of_batches_unless_asked(name):
     model = every_model()[name]
     assert not [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert [buffer for buffer, _ in model.named_buffers()] == []
@@ -67,6 +67,43 @@ def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(name):
     model = every_model()[name]
     images = pictures(4, 1, 8, 8) if name == "cnn" else pictures(4, 3, 32, 32)
     assert torch.allclose(model(images)[1:2], model(images[1:2]), atol=1e-5)
+
+
+BATCH_NORM = Classifier(width=8, normalization="batch")
+
+
+@pytest.mark.parametrize(("architecture", "number"), [("cnn", 2), ("resnet18", 20)])
+@pytest.mark.parametrize("statistics", ["aggregate", "recompute", "local"])
+def test_batch_normalisation_takes_the_place_of_every_group_normalisation(architecture, number, statistics):
+    settings = BATCH_NORM.model_copy(update={"architecture": architecture, "batch_statistics": statistics})
+    modules = list(build_classifier(settings, 1, 8, 8, 3).modules())
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == number
+    assert not [module for module in modules if isinstance(module, nn.GroupNorm)]
+    assert {norm.running_mean is None for norm in norms} == {statistics == "local"}
+
+
+def test_local_statistics_are_kept_nowhere():
+    model = build_classifier(BATCH_NORM.model_copy(update={"batch_statistics": "local"}), 1, 8, 8, 3)
+    assert dict(model.named_buffers()) == {}
+    assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
+
+
+def test_a_prediction_with_local_statistics_uses_those_of_its_own_images_and_one_with_kept_ones_does_not():
+    images = pictures(6, 1, 8, 8)
+    for statistics, differs in (("local", True), ("aggregate", False)):
+        model = build_classifier(BATCH_NORM.model_copy(update={"batch_statistics": statistics}), 1, 8, 8, 3)
+        initialize(model, 0, "classifier")
+        model.eval()
+        alone, together = model(images[:2]), model(images)[:2]
+        assert torch.allclose(alone, together, atol=1e-5) != differs
+
+
+def test_batch_normalisation_begins_as_the_identity():
+    model = build_classifier(BATCH_NORM, 1, 8, 8, 3)
+    initialize(model, 0, "classifier")
+    features = pictures(2, 8, 4, 4)
+    assert torch.allclose(model.norm1.eval()(features), features, atol=1e-4)
 
 
 # --- autoencoder ---

@@ -92,10 +92,10 @@ def _write_trainings(roots: dict[str, Folder], test: np.ndarray, sample_id: np.n
     for stage, predictions in (("classifier", before), ("retrain", after)):
         table = pd.DataFrame({"sample_id": sample_id, "prediction": predictions})
         roots[stage].write_table("test_predictions", table, schemas.PREDICTIONS)
-        history = pd.DataFrame({"round": [1, 2, 3], "train_loss": [2.0, 1.0, 0.5], "test_accuracy": [0.2, None, 0.7]})
-        roots[stage].write_table("history", history, schemas.HISTORY)
+        history = pd.DataFrame({"round": [1, 2, 3], "clients": 3, "train_loss": [2.0, 1.0, 0.5]})
+        roots[stage].write_table("history", history.assign(test_accuracy=[0.2, None, 0.7]), schemas.HISTORY)
     for stage in ("autoencoder", "denoiser"):
-        history = pd.DataFrame({"round": [1, 2, 3], "train_loss": [1.0, 0.3, 0.1]})
+        history = pd.DataFrame({"round": [1, 2, 3], "clients": [3, 0, 3], "train_loss": [1.0, None, 0.1]})
         roots[stage].write_table("history", history, schemas.LOSS_HISTORY)
 
 

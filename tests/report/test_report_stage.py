@@ -103,6 +103,21 @@ def test_page_never_shows_a_path() -> None:
     ]
 
 
+def test_page_shows_a_group_within_a_section_as_a_person_writes_it() -> None:
+    section = Experiment.model_validate({"classifier": {"server": {"algorithm": "fedprox"}}}).classifier
+    rows = {row.name: row for row in setting_rows(section)}
+    assert rows["server"].value == "algorithm fedprox, learning_rate 1, proximal_weight 0.01"
+    assert rows["server"].changed
+    assert rows["privacy"].value == "–"
+
+
+def test_page_shows_what_a_training_without_noise_spends(inputs: Inputs, tmp_path: Path) -> None:
+    """Its epsilon is infinite."""
+    manifest = inputs["classifier"].manifest.model_copy(update={"metrics": {"epsilon": float("inf"), "delta": 1e-5}})
+    output, _ = report(inputs | {"classifier": Artifact(inputs["classifier"].root, manifest)}, tmp_path / "report")
+    assert "delta 1e-05, epsilon ∞" in (output.root / "report.html").read_text(encoding="utf-8")
+
+
 def test_notes_come_from_the_data(inputs: Inputs) -> None:
     evidence = evidence_of(inputs)
     found = notes(evidence, headline(evidence))

@@ -101,7 +101,7 @@ class WorkerPool(ABC):
                 done.setdefault(worker, []).append(task)
                 reports[task.row] = torch.tensor(report[:2])
                 if answer.each is not None and report[2] is not None:
-                    answer.each[task.row] = torch.from_numpy(report[2])
+                    answer.each[task.row] = torch.tensor(report[2])
         return done
 
     def _give_up(self, worker: int, tasks: Sequence[Task]) -> Sequence[Task]:

@@ -33,7 +33,7 @@ class ProcessEngine(WorkerPool):
         share, allocate = self.memory.share, self.memory.allocate
         size, extra = len(flat.weights), len(flat.statistics)
         self.weights, self.statistics = share(flat.weights), share(flat.statistics)
-        self.corrections = allocate((len(clients), size), torch.float32) if training.corrects else None
+        self.corrections = allocate((len(clients), size), flat.weights.dtype) if training.corrects else None
         self.sums = [
             (allocate((size,), torch.float64), allocate((extra,), torch.float64)) for _ in range(self.num_workers)
         ]

@@ -5,6 +5,7 @@ nodes need fedsyn installed.
 """
 
 import logging
+import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -84,17 +85,28 @@ def connect(execution: Execution, num_workers: int) -> Any:
     if not ray.is_initialized():
         address = execution.ray_address
         # 'local' starts a cluster of its own, whatever runs on this machine already
-        options: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": num_workers}
-        if not address:
-            options["include_dashboard"] = False
+        own = {"address": "local", "num_cpus": num_workers, "include_dashboard": False}
+        options: Any = {"address": address} if address else own
         try:
+            _knock(address)
             ray.init(**options, log_to_driver=False, logging_level=logging.WARNING)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"execution.ray_address: no Ray cluster answers at {address!r} ({error}); "
                 "start one (`ray start --head`), or leave the address empty for one on this machine"
             ) from error
     return ray
+
+
+def _knock(address: str | None) -> None:
+    """Refuse at once an address where nobody listens: Ray itself would try for many minutes.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _Actor:

@@ -1,0 +1,404 @@
+"""Every engine against a naive twin and against each other; workers that really die; and who is picked by `auto`."""
+
+import copy
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fedsyn.config import Autoencoder, Denoiser, Execution, FederatedTraining
+from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss
+from fedsyn.federated.classification import CrossEntropy
+from fedsyn.federated.client import Client, Training, group_by_client
+from fedsyn.federated.engines import choose
+from fedsyn.federated.engines.shared import SharedMemory
+from fedsyn.federated.flat import FlatModel
+from fedsyn.models.autoencoder import build_autoencoder
+from fedsyn.models.denoiser import build_denoiser, noise_scheduler
+from fedsyn.models.initialize import initialize
+from fedsyn.randomness import generator
+from tests.federated.problems import (
+    PLAIN,
+    DoubleCrossEntropy,
+    HalfSquare,
+    OneWeight,
+    clients_with,
+    double_problem,
+    small_problem,
+    train,
+    weights_after,
+)
+
+# --- the naive twin: a copy of the model for each client, plain loops, plain optimisers ---
+
+
+def naive_federated_averaging(model: nn.Module, clients: list[Client], chosen: FederatedTraining) -> nn.Module:
+    for r in range(chosen.rounds):
+        order = generator(3, "naive", "cohort", round_index=r).permutation(len(clients))
+        cohort = [clients[k] for k in sorted(order[: math.ceil(chosen.client_fraction * len(clients))])]
+        rate = chosen.learning_rate * (1 + math.cos(math.pi * r / chosen.rounds)) / 2
+        trained = []
+        for client in cohort:
+            local = copy.deepcopy(model)
+            rng = generator(3, "naive", "batches", round_index=r, client_id=client.client_id)
+            if chosen.optimizer == "sgd":
+                optimizer = torch.optim.SGD(
+                    local.parameters(), rate, chosen.momentum, weight_decay=chosen.weight_decay, foreach=False
+                )
+            else:
+                betas = (chosen.momentum, 0.999)
+                optimizer = torch.optim.AdamW(
+                    local.parameters(), rate, betas, weight_decay=chosen.weight_decay, foreach=False
+                )
+            for _ in range(chosen.local_epochs):
+                order = rng.permutation(len(client.indices))
+                for start in range(0, len(order), chosen.batch_size):
+                    rows = client.indices[order[start : start + chosen.batch_size]]
+                    images, labels = client.tensors[0][rows], client.tensors[1][rows]
+                    optimizer.zero_grad()
+                    F.cross_entropy(local(images), labels).backward()
+                    optimizer.step()
+            trained.append(local)
+        total = sum(len(client.indices) for client in cohort)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                terms = zip(cohort, trained, strict=True)
+                parameter.copy_(sum(len(c.indices) / total * local.get_parameter(name) for c, local in terms))
+    return model
+
+
+OPTIMIZERS = {
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-3},
+    "adamw": {"optimizer": "adamw", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-2},
+}
+
+
+@pytest.mark.parametrize("engine", ["sequential", "processes", "vectorized"])
+@pytest.mark.parametrize("client_fraction", [1.0, 0.5])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_engine_agrees_with_the_naive_twin(optimizer, client_fraction, engine):
+    # In double precision: AdamW divides by a gradient's size, and so makes steps of rounding errors.
+    chosen = FederatedTraining(
+        rounds=3, local_epochs=2, batch_size=8, client_fraction=client_fraction, **OPTIMIZERS[optimizer]
+    )
+    model, clients = double_problem()
+    start = torch.cat([p.detach().flatten() for p in model.parameters()])
+    slow = naive_federated_averaging(copy.deepcopy(model), clients, chosen)
+    weights_after(model, clients, DoubleCrossEntropy(), chosen, engine, workers=2, clients_per_group=2)
+    fast, expected = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (model, slow))
+    assert (fast - expected).abs().max() < 1e-9
+    assert (fast - start).abs().max() > 1e-3
+
+
+ALGORITHMS = [
+    {"server": {"algorithm": "fedavg"}},
+    {"server": {"algorithm": "fedadam"}, "gradient_clip": 0.5},
+    {"server": {"algorithm": "fedprox", "proximal_weight": 0.5}, "straggler_rate": 0.5},
+    {"server": {"algorithm": "scaffold"}, "momentum": 0.0},
+    {"server": {"algorithm": "fednova"}, "dropout_rate": 0.3},
+    {"server": {"algorithm": "trimmed_mean", "trimmed_share": 0.3}, "client_sampling": "by_size"},
+    {"privacy": {"clip_norm": 0.01, "noise_multiplier": 0.1}},
+]
+
+
+@pytest.mark.parametrize("changes", ALGORITHMS, ids=lambda changes: "-".join(changes))
+def test_processes_are_bit_equal_to_the_loop_and_stacking_agrees(changes):
+    chosen = FederatedTraining(rounds=3, local_epochs=2, batch_size=8, **changes)
+    results = {}
+    for engine in ("sequential", "processes", "vectorized"):
+        model, clients = double_problem()
+        options = {"workers": 2, "clients_per_group": 3}
+        results[engine] = weights_after(model, clients, DoubleCrossEntropy(), chosen, engine, **options)
+    assert torch.equal(results["sequential"], results["processes"])
+    assert (results["sequential"] - results["vectorized"]).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_number_of_workers_does_not_show(workers):
+    chosen = FederatedTraining(rounds=2, batch_size=8, learning_rate=0.05)
+    results = []
+    for engine in ("sequential", "processes"):
+        model, clients = small_problem(num_clients=7)
+        objective = CrossEntropy("shift-flip", 8)
+        results.append(weights_after(model, clients, objective, chosen, engine, workers=workers))
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 5, 32])
+def test_the_size_of_a_group_does_not_matter(group):
+    chosen = FederatedTraining(rounds=2, batch_size=8, local_epochs=2)
+    results = []
+    for engine in ("sequential", "vectorized"):
+        model, clients = double_problem(num_clients=7)
+        results.append(weights_after(model, clients, DoubleCrossEntropy(), chosen, engine, clients_per_group=group))
+    assert (results[0] - results[1]).abs().max() < 1e-9
+
+
+def test_a_stacked_step_that_is_compiled_agrees():
+    chosen = FederatedTraining(rounds=1, batch_size=8)
+    results = []
+    for compiled in (False, True):
+        model, clients = double_problem(num_clients=3)
+        options = {"clients_per_group": 3, "compile": compiled}
+        results.append(weights_after(model, clients, DoubleCrossEntropy(), chosen, "vectorized", **options))
+    assert (results[0] - results[1]).abs().max() < 1e-9
+
+
+def test_a_loss_that_is_compiled_agrees():
+    chosen = FederatedTraining(rounds=1, batch_size=8)
+    results = []
+    for compiled in (False, True):
+        model, clients = double_problem(num_clients=3)
+        options = {"compile": compiled}
+        results.append(weights_after(model, clients, DoubleCrossEntropy(), chosen, "sequential", **options))
+    assert (results[0] - results[1]).abs().max() < 1e-9
+
+
+def latent_problem() -> tuple[nn.Module, list[Client], DenoisingLoss]:
+    settings, rng = Denoiser(channels=(8, 16)), np.random.default_rng(0)
+    latents = torch.from_numpy(rng.standard_normal((30, 4, 4, 4), np.float32))
+    clients = group_by_client(
+        rng.integers(0, 3, 30), np.arange(30), (latents, torch.from_numpy(rng.integers(0, 3, 30)))
+    )
+    model = build_denoiser(settings, 4, 4, 3)
+    initialize(model, 0, "denoiser")
+    return model, clients, DenoisingLoss(noise_scheduler(settings), 0.1, 3, (4, 4, 4))
+
+
+def image_problem() -> tuple[nn.Module, list[Client], AutoencoderLoss]:
+    settings, rng = Autoencoder(channels=(8, 16)), np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (20, 8, 8, 1), np.uint8))
+    model = build_autoencoder(settings, 1, 8, 8)
+    initialize(model, 0, "autoencoder")
+    return (
+        model,
+        group_by_client(rng.integers(0, 3, 20), np.arange(20), (images,)),
+        AutoencoderLoss(1e-4, model.latent_shape),
+    )
+
+
+@pytest.mark.parametrize("problem", [latent_problem, image_problem])
+def test_autoencoder_and_denoiser_train_the_same_on_every_engine(problem):
+    chosen = FederatedTraining(rounds=2, batch_size=8, learning_rate=0.01)
+    results = {}
+    for engine in ("sequential", "processes", "vectorized"):
+        model, clients, objective = problem()
+        results[engine] = weights_after(model, clients, objective, chosen, engine, workers=2)
+    assert torch.equal(results["sequential"], results["processes"])
+    assert (results["sequential"] - results["vectorized"]).abs().max() < 1e-4
+    start = FlatModel(problem()[0]).weights
+    assert (results["sequential"] - start).abs().max() > 1e-3
+
+
+# --- workers that die ---
+
+
+@dataclass(frozen=True)
+class Deadly(HalfSquare):
+    """Kills the worker that trains the client with target 5, as often as `lives` says; never the process itself."""
+
+    marks: Path
+    lives: int
+    own: int
+
+    def losses(self, model, batch, draws):
+        deaths = len(list(self.marks.iterdir()))
+        if os.getpid() != self.own and deaths < self.lives and 5.0 in batch[0]:
+            (self.marks / str(deaths)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().losses(model, batch, draws)
+
+
+TARGETS = ([1.0], [2.0] * 3, [5.0] * 2, [4.0] * 5)
+
+
+def train_deadly(tmp_path: Path, lives: int, engine: str):
+    from fedsyn.federated.training import federated_training
+
+    objective = Deadly(tmp_path, lives, os.getpid())
+    execution = Execution(engine=engine, workers=2)
+    return federated_training(
+        OneWeight(), clients_with(*TARGETS), objective, PLAIN, seed=0, stage="classifier", execution=execution
+    )
+
+
+@pytest.mark.parametrize(("engine", "lives"), [("processes", 1), ("processes", 2), ("ray", 1)])
+def test_clients_of_a_dead_worker_are_trained_again(engine, lives, tmp_path, caplog):
+    state = train_deadly(tmp_path, lives, engine)
+    assert len(list(tmp_path.iterdir())) == lives  # it did die
+    assert torch.equal(state.weights, train(PLAIN, *TARGETS).weights)
+    assert "is gone" in caplog.text
+
+
+def test_a_client_that_kills_every_worker_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match=r"classifier: 3 workers died while they trained client 2; memory"):
+        train_deadly(tmp_path, 99, "processes")
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("fedsyn-")]
+
+
+@dataclass(frozen=True)
+class Faulty(HalfSquare):
+    def losses(self, model, batch, draws):
+        raise KeyError("no such thing")
+
+
+def test_an_error_in_a_worker_is_told_with_its_traceback():
+    with pytest.raises(RuntimeError, match=r"(?s)naive: a worker failed.*no such thing"):
+        weights_after(OneWeight(), clients_with([1.0], [2.0]), Faulty(), PLAIN, "processes", workers=2)
+
+
+SLOW_RUN = """
+import time
+from dataclasses import dataclass
+from tests.federated.problems import HalfSquare, OneWeight, clients_with, settings
+from fedsyn.config import Execution
+from fedsyn.federated.training import federated_training
+
+@dataclass(frozen=True)
+class Slow(HalfSquare):
+    def losses(self, model, batch, draws):
+        time.sleep(0.2)
+        return super().losses(model, batch, draws)
+
+if __name__ == "__main__":
+    federated_training(
+        OneWeight(), clients_with([1.0], [2.0]), Slow(), settings(rounds=1000), seed=0, stage="slow",
+        execution=Execution(engine="processes", workers=2),
+        after_round=lambda state: print(state.rounds_done, flush=True),
+    )
+"""
+
+
+def test_a_run_that_is_killed_takes_its_workers_with_it(tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_RUN)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True) as run:
+        assert run.stdout.readline() == "1\n"
+        assert len(processes_of(script)) >= 3  # the run and two workers
+        run.kill()
+    deadline = time.monotonic() + 30
+    while processes_of(script) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(script) == []
+
+
+def processes_of(script: Path) -> list[int]:
+    """The run and its workers: processes that know the script's folder, from their environment or arguments."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(script) in " ".join(process.cmdline()) or any(
+                str(script) in " ".join(parent.cmdline()) for parent in process.parents()
+            ):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_shared_tensors_are_seen_by_all_and_leave_nothing_behind():
+    memory = SharedMemory()
+    address = memory.share(torch.arange(6.0).reshape(2, 3))
+    one, other = address.open(), address.open()
+    one[1, 2] = 99.0
+    assert other.tolist() == [[0, 1, 2], [3, 4, 99]]
+    assert memory.allocate((0,), torch.float64).open().shape == (0,)
+    memory.close()
+    assert other[1, 2] == 99.0  # who has it open keeps it
+    assert not Path(address.path).exists()
+
+
+# --- Ray ---
+
+
+@pytest.mark.parametrize("server", ["fedavg", "scaffold"])
+def test_ray_is_bit_equal_to_the_loop(server):
+    chosen = FederatedTraining(rounds=2, batch_size=8, momentum=0.0, server={"algorithm": server})
+    results = []
+    for engine in ("sequential", "ray"):
+        model, clients = small_problem()
+        results.append(weights_after(model, clients, CrossEntropy("shift", 8), chosen, engine, workers=2))
+    assert torch.equal(*results)
+
+
+def in_a_fresh_process(code: str) -> str:
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    return outcome.stdout + outcome.stderr
+
+
+RAY_RUN = """
+import sys
+{before}
+from tests.federated.problems import PLAIN, train
+from fedsyn.config import Execution
+try:
+    train(PLAIN, [1.0], [2.0], execution=Execution(engine="ray", **{options}))
+except ValueError as error:
+    print("refused:", error)
+"""
+
+
+def test_ray_that_is_not_installed_is_said_before_any_work():
+    output = in_a_fresh_process(RAY_RUN.format(before="sys.modules['ray'] = None", options={}))
+    assert "refused: execution.engine 'ray' needs Ray: pip install 'fedsyn[ray]', or use 'processes'" in output
+
+
+def test_a_ray_cluster_that_does_not_answer_is_named():
+    output = in_a_fresh_process(RAY_RUN.format(before="", options={"ray_address": "127.0.0.1:1"}))
+    assert "refused: execution.ray_address: no Ray cluster answers at '127.0.0.1:1'" in output
+
+
+# --- what cannot be stacked, and who is picked ---
+
+
+def test_batch_norm_is_not_stacked():
+    model, clients = small_problem(normalization="batch")
+    with pytest.raises(
+        ValueError, match=r"engine 'vectorized' cannot train this: BatchNorm .*; use engine 'sequential'"
+    ):
+        weights_after(model, clients, CrossEntropy("none", 8), FederatedTraining(rounds=1), "vectorized")
+
+
+def pick(num_clients: int = 8, rounds: int = 100, workers: int | None = 2, **changes) -> tuple[str, str]:
+    model, clients = small_problem(num_clients)
+    training = Training(CrossEntropy("none", 8), FederatedTraining(rounds=rounds, **changes), 0, "classifier")
+    return choose(FlatModel(model), clients, training, Execution(workers=workers))
+
+
+def test_many_clients_on_several_cores_go_to_processes():
+    assert pick() == ("processes", "8 clients a round on 2 workers")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"workers": 1}, "one core"),
+        ({"num_clients": 1}, "one client a round"),
+        ({"client_fraction": 0.1}, "one client a round"),
+        ({"rounds": 1}, "8 batches are over before workers have started"),
+    ],
+)
+def test_what_gains_nothing_from_workers_stays_in_one_process(options, why):
+    assert pick(**options) == ("sequential", why)
+
+
+def test_the_choice_is_told(caplog):
+    caplog.set_level("INFO", logger="fedsyn")
+    train(PLAIN, [1.0], execution=Execution())
+    assert "classifier: engine sequential (one client a round)" in caplog.text
