@@ -13,7 +13,10 @@ from fedsyn.artifacts import Manifest, Store, StoreError
 from fedsyn.config import Execution, Experiment
 from fedsyn.data.catalogue import DatasetError, fingerprint
 from fedsyn.data.partition import PartitionError
+from fedsyn.federated.classification import probabilities
+from fedsyn.federated.privacy import epsilon
 from fedsyn.pipeline import Result, run_stage
+from fedsyn.stages.classifier import load_classifier
 
 EXPERIMENT = Experiment.model_validate(
     {"partition": {"num_clients": 5, "labeled_fraction": 0.2}, "classifier": {"rounds": 2, "width": 8}}
@@ -174,7 +177,45 @@ def test_the_stages_learn_something_and_their_tables_agree(finished):
     assert results["classifier"].manifest.metrics["test_accuracy"] == pytest.approx(accuracy)
     history = opened["classifier"].read_table("history")
     assert history["round"].tolist() == [1, 2]
+    holders = assignments.loc[assignments["role"] == "labeled", "client_id"].nunique()
+    assert history["clients"].tolist() == [holders, holders]
     assert history["test_accuracy"].iloc[-1] == pytest.approx(accuracy)
+
+
+def with_classifier(**changes: object) -> Experiment:
+    classifier = EXPERIMENT.classifier.model_dump() | changes
+    return Experiment.model_validate(EXPERIMENT.model_dump() | {"classifier": classifier})
+
+
+@pytest.mark.parametrize("statistics", ["aggregate", "recompute", "local"])
+def test_a_classifier_with_batch_normalisation_is_published_and_read_again(store, statistics):
+    results = run(store, with_classifier(normalization="batch", batch_statistics=statistics))
+    opened = {name: Store(store).open(result.manifest) for name, result in results.items()}
+    model = load_classifier(opened["classifier"], opened["dataset"].read_json("info"))
+    assert ("norm1.running_var" in dict(model.named_buffers())) == (statistics != "local")
+    predictions = opened["classifier"].read_table("test_predictions")
+    images = opened["dataset"].read_tensors("images")["images"][torch.tensor(predictions["sample_id"].to_numpy())]
+    assert probabilities(model, images).argmax(1).tolist() == predictions["prediction"].tolist()
+
+
+def test_a_client_predicts_with_local_statistics_from_its_own_images_alone(store):
+    results = run(store, with_classifier(normalization="batch", batch_statistics="local"))
+    opened = {name: Store(store).open(result.manifest) for name, result in results.items()}
+    model = load_classifier(opened["classifier"], opened["dataset"].read_json("info"))
+    images = opened["dataset"].read_tensors("images")["images"]
+    labels = opened["pseudo_labels"].read_table("labels")
+    for _, own in labels.groupby("client_id"):
+        confidence, label = probabilities(model, images[torch.tensor(own["sample_id"].to_numpy())]).max(1)
+        assert label.tolist() == own["pseudo_label"].tolist()
+        assert confidence.tolist() == pytest.approx(own["confidence"].tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_what_privacy_was_spent_is_in_the_manifest(store, noise):
+    experiment = with_classifier(privacy={"clip_norm": 1.0, "noise_multiplier": noise})
+    manifest = run(store, experiment, STAGES[:3])["classifier"].manifest
+    assert (manifest.metrics["epsilon"], manifest.metrics["delta"]) == (epsilon(experiment.classifier), 1e-5)
+    assert run(store, experiment, STAGES[:3])["classifier"] == Result(manifest, cached=True)
 
 
 def test_an_input_that_is_gone_is_an_error_that_says_so(finished, store):

@@ -35,10 +35,10 @@ class LocalTrainer:
         flat.statistics.copy_(broadcast.statistics)
         loss = self._minimise(client, task, broadcast)
         change = flat.weights - broadcast.weights
-        size = torch.linalg.vector_norm(change, math.inf)
+        size = largest_change(change)
         usable = finite(loss, size)
-        weights = torch.where(usable, change, 0.0)
-        statistics = torch.where(usable, flat.statistics - broadcast.statistics, 0.0)
+        weights = zero_unless(usable, change)
+        statistics = zero_unless(usable, flat.statistics - broadcast.statistics)
         return Update(clip(weights, privacy.clip_norm) if privacy else weights, statistics, torch.stack([loss, size]))
 
     def _minimise(self, client: Client, task: Task, broadcast: Broadcast) -> Tensor:
@@ -89,6 +89,19 @@ class LocalTrainer:
 def finite(loss: Tensor, size: Tensor) -> Tensor:
     """Whether an update counts: its loss is a number and no weight moved further than `exact.LIMIT`."""
     return torch.isfinite(loss) & (size < LIMIT)
+
+
+def largest_change(update: Tensor) -> Tensor:
+    """max_i |update_i| (a scalar), NaN where an element is; the infinity norm takes fifteen times as long."""
+    low, high = torch.aminmax(update)
+    return torch.maximum(-low, high)
+
+
+def zero_unless(usable: Tensor, update: Tensor) -> Tensor:
+    """`update`, or zeros of its shape; without waiting for a GPU, and without a pass over the data on a CPU."""
+    if update.is_cuda:
+        return torch.where(usable, update, 0.0)
+    return update if usable else torch.zeros_like(update)
 
 
 def clip(update: Tensor, clip_norm: float) -> Tensor:

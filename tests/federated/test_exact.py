@@ -97,7 +97,7 @@ def test_half_a_step_is_the_most_that_is_lost():
     exact = ExactSum.zeros(2)
     exact.add(torch.tensor([0.4 * STEP, 0.6 * STEP]), 1.0)
     assert exact.total.tolist() == [0.0, STEP]
-    assert STEP < 2**-14 * torch.finfo(torch.float32).eps  # finer than the last digit of a weight above 1e-4
+    assert 2**-14 * torch.finfo(torch.float32).eps > STEP  # finer than the last digit of a weight above 1e-4
 
 
 def test_adding_leaves_its_terms_as_they_are_and_clearing_forgets():

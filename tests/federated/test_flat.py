@@ -200,7 +200,12 @@ def test_running_statistics_are_the_second_vector():
         assert flat.has_batch_norm
         assert flat.statistics.tolist() == [0] * 8 + [1] * 8 + [0] * 16 + [1] * 16  # mean, variance; norm1, norm2
         answer("batch norm", model)  # in training mode: the statistics move
-        expected = (model.norm1.running_mean, model.norm1.running_var, model.norm2.running_mean, model.norm2.running_var)
+        expected = (
+            model.norm1.running_mean,
+            model.norm1.running_var,
+            model.norm2.running_mean,
+            model.norm2.running_var,
+        )
         assert model.norm1.running_mean.abs().max() > 0
         assert torch.equal(flat.statistics, torch.cat(expected))
         flat.statistics.fill_(2.0)

@@ -132,7 +132,7 @@ def test_epsilon_is_that_of_opacus():
 
 @pytest.mark.parametrize("multiplier", [1.0, 2.0, 5.0])
 def test_epsilon_of_one_round_of_all_clients_is_not_above_the_bound_by_hand(multiplier):
-    # the Renyi divergence of order a is a / (2 z^2): epsilon <= 1 / (2 z^2) + sqrt(2 log(1 / delta)) / z (Mironov, 2017)
+    # Mironov (2017): the divergence of order a is a / (2 z^2), and epsilon <= 1 / (2 z^2) + sqrt(2 log(1 / delta)) / z
     bound = 1 / (2 * multiplier**2) + math.sqrt(2 * math.log(1e5)) / multiplier
     assert 0 < epsilon(private(noise=multiplier, rounds=1)) <= bound * 1.001
 

@@ -17,7 +17,7 @@ from fedsyn.federated.engines.shared import SharedMemory, SharedTensor
 from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
 from fedsyn.federated.flat import FlatModel
 
-PRELOAD = [__name__, "fedsyn.federated.classification", "fedsyn.diffusion.objectives"]
+PRELOAD = ["torch._dynamo", __name__, "fedsyn.federated.classification", "fedsyn.diffusion.objectives"]
 """What workers find imported: they are forked from a clean server process, which pays for it once."""
 
 CONTEXT = multiprocessing.get_context("forkserver")

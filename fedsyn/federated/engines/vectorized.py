@@ -5,7 +5,6 @@ client a row. In each local step the clients that still have a batch are the fir
 and a mask keeps the padding out of the mean. The optimiser is the same arithmetic on a matrix.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fedsyn.config import FederatedTraining
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training, Update
 from fedsyn.federated.flat import FlatModel
-from fedsyn.federated.local_training import autocast, clip, finite, local_batches, proximal_weight, to_device
+from fedsyn.federated.local_training import (
+    autocast,
+    clip,
+    finite,
+    largest_change,
+    local_batches,
+    proximal_weight,
+    to_device,
+    zero_unless,
+)
 from fedsyn.federated.objective import Objective
 
 Member = tuple[Client, Task]
@@ -59,8 +67,8 @@ class VectorizedEngine:
             group = longest_first[start : start + self.clients_per_group]
             changes, losses = self._train_group(group, broadcast)
             for (_, task), change, loss in zip(group, changes, losses, strict=True):
-                size = torch.linalg.vector_norm(change, math.inf)
-                update = torch.where(finite(loss, size), change, 0.0)
+                size = largest_change(change)
+                update = zero_unless(finite(loss, size), change)
                 privacy = self.training.settings.privacy
                 update = clip(update, privacy.clip_norm) if privacy else update
                 reports[task.row] = torch.stack([loss, size])
