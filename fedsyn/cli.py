@@ -72,12 +72,20 @@ def run(
     threads: Annotated[
         int | None, typer.Option(help="Threads inside an operation on a CPU; default: all cores")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="How clients are trained: auto, sequential, processes, vectorized or ray")
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of processes and ray; default: one a core, or one a GPU of several")
+    ] = None,
 ) -> None:
     """Run the whole method, from the data set to the report. What the store already holds is not computed again."""
     overrides = _parse(assignments)
     try:
         opened = Store(store)
-        execution = Execution(store=store, device=device, threads=threads)
+        execution = Execution.model_validate(
+            {"store": store, "device": device, "threads": threads, "engine": engine, "workers": workers}
+        )
         if device.startswith("cuda"):  # asking costs PyTorch's import, which a cached run does without
             resolve_device(device)
     except ValidationError as error:

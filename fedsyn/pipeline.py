@@ -1,7 +1,5 @@
 """Running one stage: find its artifact or make it. Knows the graph and the store, not who calls it."""
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,8 +55,10 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
 
     import torch
 
+    from fedsyn.federated.engines.choice import available_cores
+
     device = resolve_device(execution.device)
-    threads = execution.threads or (os.cpu_count() if sys.platform == "darwin" else len(os.sched_getaffinity(0))) or 1
+    threads = execution.threads or available_cores()
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False  # same bytes, run after run
     started = datetime.now(UTC)
@@ -77,6 +77,7 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
             libraries={name: version(name) for name in LIBRARIES},
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             threads=threads,
+            engine=execution.engine,
             started=started,
             finished=datetime.now(UTC),
             metrics=metrics,

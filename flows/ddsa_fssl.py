@@ -45,8 +45,8 @@ def ddsa_fssl(
     Args:
         preset: Name of the experiment to start from: see `fedsyn presets`.
         overrides: Fields that differ from the preset, nested or dotted: {"synthesis.guidance_scale": 2.0}.
-        execution: Store, device and threads: how the run is carried out. Another device or number of threads may
-            change results by rounding, nothing else does.
+        execution: Store, device, engine and threads: how the run is carried out. Another device, number of threads or
+            engine may change results by rounding, nothing else does.
     """
     experiment = load_experiment(preset, overrides)
     common = (experiment, execution)

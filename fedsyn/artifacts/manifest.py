@@ -51,6 +51,7 @@ class Manifest(BaseModel):
     libraries: dict[str, str]
     device: str
     threads: int
+    engine: str = "sequential"
     started: datetime
     finished: datetime
     metrics: dict[str, float]

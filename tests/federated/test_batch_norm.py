@@ -97,6 +97,18 @@ def test_variances_stay_variances_under_large_server_steps(algorithm, recompute)
     assert torch.isfinite(probabilities(model, clients[0].tensors[0])).all()
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_what_is_measured_after_a_round_has_the_statistics_of_that_round(recompute):
+    model, clients = problem(2, 3)
+    seen = []
+
+    def compare(state: TrainingState) -> None:
+        seen.append(torch.equal(statistics_of(model), state.statistics))
+
+    train(model, clients, SETTINGS.model_copy(update={"rounds": 3}), recompute=recompute, after_round=compare)
+    assert seen == [True] * 3
+
+
 # --- recompute ---
 
 

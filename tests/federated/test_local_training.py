@@ -25,6 +25,7 @@ from fedsyn.federated.local_training import (
     to_device,
 )
 from fedsyn.federated.training import learning_rate
+from fedsyn.randomness import generator
 from tests.federated.problems import HalfSquare, OneWeight, clients_with, settings
 
 # --- batches ---
@@ -94,6 +95,9 @@ def test_batches_and_draws_have_names_of_their_own():
 
     first = of(Noisy(), 0, 0)
     assert [(len(rows), len(numbers)) for rows, numbers in first] == [(4, 4), (4, 4), (2, 2)]
+    named = {"round_index": 0, "client_id": 0}
+    assert first[0][0] == generator(0, "classifier", "batches", **named).permutation(10)[:4].tolist()
+    assert first[0][1] == generator(0, "classifier", "draws", **named).random(4).tolist()
     assert [rows for rows, _ in of(HalfSquare(), 0, 0)] == [rows for rows, _ in first]
     assert of(Noisy(), 0, 0) == first
     for other in (of(Noisy(), 1, 0), of(Noisy(), 0, 1)):
