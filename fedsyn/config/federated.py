@@ -165,9 +165,9 @@ class FederatedTraining(Section):
                 f"privacy bounds a sum of equal clients, which server.algorithm '{self.server.algorithm}' does not "
                 "take; use fedavg, fedavgm, fedadam, fedyogi or fedprox"
             )
-        if self.client_fraction < 1 and self.client_sampling != "poisson":
+        if self.client_sampling == "by_size" or (self.client_fraction < 1 and self.client_sampling == "uniform"):
             raise ValueError(
-                "privacy counts on client_sampling 'poisson' where client_fraction < 1 "
-                f"(the accountant's assumption), got {self.client_sampling!r}"
+                "privacy counts on clients that are drawn independently (the accountant's assumption): set "
+                f"client_sampling 'poisson', or 'uniform' with client_fraction 1; got {self.client_sampling!r}"
             )
         return self

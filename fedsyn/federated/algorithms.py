@@ -70,7 +70,7 @@ class FedAvg:
 
     def step(self, weights: Tensor, mean: Tensor, memory: Memory) -> Tensor:
         """theta^{r+1} (P,) from theta^r and the cohort's update."""
-        return weights.double().add_(mean, alpha=self.options.learning_rate).to(weights.dtype)
+        return weights.double().add(mean, alpha=self.options.learning_rate).to(weights.dtype)
 
     def remember(self, collected: Collected, memory: Memory) -> None:
         """What a round leaves in the memory beside the step."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsyn.federated.client import Client, Task, Training
-from fedsyn.federated.flat import FlatModel
+from fedsyn.federated.flat import FlatModel, batch_norms
 from fedsyn.federated.local_training import batches_on_device, num_batches
 
 
@@ -26,7 +26,7 @@ def recompute_statistics(
     Each client k sends its mean mu_k and variance v_k; the server pools them: mu = sum p_k mu_k and
     v = sum p_k (v_k + (mu_k - mu)^2), which no rounding can make negative.
     """
-    norms = [module for module in flat.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(flat.model)
     momenta = [norm.momentum for norm in norms]
     means, variances, shares = list[Tensor](), list[Tensor](), list[float]()
     epoch = training.settings.model_copy(update={"local_steps": None, "local_epochs": 1})

@@ -1,5 +1,6 @@
 """Training and measuring a classifier: steps 1 and 5 share every line."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,8 +68,14 @@ def train_classifier(
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Class probabilities (N, C) of images (N, H, W, C) uint8; the model is left in training mode."""
+    """Class probabilities (N, C) of images (N, H, W, C) uint8; the model is left in training mode.
+
+    In equal parts of at most `batch_size`, none of a single image: BatchNorm without running statistics needs two.
+    """
+    if len(images) == 1:
+        return probabilities(model, images.repeat(2, 1, 1, 1))[:1]
     model.eval()
-    outputs = [model(to_input(part)).softmax(1) for part in images.split(batch_size)]
+    parts = images.tensor_split(max(1, math.ceil(len(images) / batch_size)))
+    outputs = [model(to_input(part)).softmax(1) for part in parts]
     model.train()
     return torch.cat(outputs)

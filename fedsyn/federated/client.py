@@ -119,4 +119,6 @@ class Training:
     """Whether the server algorithm needs every update apart."""
     corrects: bool = False
     """Whether the server algorithm adds something to every gradient."""
+    min_batch: int = 1
+    """Samples of a batch at least; a smaller one is filled up by repeating its own. BatchNorm needs two."""
     compile: bool = False

@@ -4,6 +4,7 @@ All parameters become views into one tensor. Sending the weights down is one cop
 every server algorithm is a line of vector arithmetic; the network notices nothing.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class Layout:
         return views
 
 
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers through which samples of a batch see each other."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 class FlatModel:
     """A model bound to its vector: `weights` (P,) are its parameters, `statistics` (Q,) BatchNorm's running ones."""
 
@@ -68,7 +74,7 @@ class FlatModel:
         for parameter, view in zip(self.parameters, self.layout.bind(self.weights), strict=True):
             parameter.data = view
 
-        self._norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._norms = batch_norms(model)
         running = [s for norm in self._norms for s in (norm.running_mean, norm.running_var) if s is not None]
         self.statistics = torch.cat([torch.zeros(0, device=self.weights.device), *running])
         views = iter(self.statistics.split([len(s) for s in running]) if running else ())
@@ -76,10 +82,10 @@ class FlatModel:
             if norm.running_mean is not None:
                 norm.running_mean, norm.running_var = next(views), next(views)
 
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether samples of a batch see each other."""
-        return bool(self._norms)
+    def proper(self, statistics: Tensor) -> Tensor:
+        """`statistics` (Q,) without the variances just below zero that rounding can leave."""
+        floors = [value for norm in self._norms for value in (-math.inf, 0.0) for _ in range(norm.num_features)]
+        return statistics.clamp(min=statistics.new_tensor(floors)) if len(statistics) else statistics
 
     def release(self) -> None:
         """Give every parameter and statistic memory of its own again, as other code expects."""

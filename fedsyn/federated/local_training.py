@@ -157,6 +157,7 @@ def local_batches(
     order = generator(training.seed, training.stage, "batches", **names)
     draws = generator(training.seed, training.stage, "draws", **names)
     for rows in batches(client.num_samples, training.settings.batch_size, task.num_batches, order):
+        rows = np.resize(rows, max(len(rows), training.min_batch))
         yield rows, training.objective.draw(len(rows), draws)
 
 

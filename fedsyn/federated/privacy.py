@@ -22,7 +22,13 @@ class PrivateMean(FedAvg):
     def __init__(self, algorithm: FedAvg, seed: int, stage: str, num_clients: int) -> None:
         super().__init__(algorithm.settings)
         self.algorithm, self.seed, self.stage = algorithm, seed, stage
-        self.equal_weight = 1 / (self.settings.client_fraction * num_clients)
+        expected = self.settings.client_fraction * num_clients
+        if expected < 1:
+            raise ValueError(
+                f"{stage}: client_fraction * num_clients must be >= 1 with privacy, got {expected:.3g}; "
+                "raise client_fraction"
+            )
+        self.equal_weight = 1 / expected
 
     def memory(self, weights: Tensor, num_clients: int) -> Memory:
         return self.algorithm.memory(weights, num_clients)
@@ -50,12 +56,15 @@ def epsilon(settings: FederatedTraining, rounds: int | None = None) -> float:
     sets differing in one client.
     """
     privacy = settings.privacy
+    if rounds == 0:
+        return 0.0
     if privacy is None or privacy.noise_multiplier == 0:
         return float("inf")
     from opacus.accountants import RDPAccountant
 
+    spent = settings.rounds if rounds is None else rounds
     accountant = RDPAccountant()
-    accountant.history = [(privacy.noise_multiplier, settings.client_fraction, rounds or settings.rounds)]
+    accountant.history = [(privacy.noise_multiplier, settings.client_fraction, spent)]
     return float(accountant.get_epsilon(privacy.delta))
 
 

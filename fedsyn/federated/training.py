@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from fedsyn.config import Execution, FederatedTraining
 from fedsyn.federated import privacy
-from fedsyn.federated.algorithms import Collected, build_algorithm
+from fedsyn.federated.algorithms import Collected, FedAvg, build_algorithm
 from fedsyn.federated.batch_norm import recompute_statistics
 from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.cohort import draw_cohort
-from fedsyn.federated.engines import open_engine
-from fedsyn.federated.flat import flattened
+from fedsyn.federated.engines import Engine, open_engine
+from fedsyn.federated.flat import FlatModel, batch_norms, flattened
 from fedsyn.federated.local_training import finite
 from fedsyn.federated.objective import Objective
 from fedsyn.federated.state import TrainingState
@@ -59,48 +59,70 @@ def federated_training(
     if settings.privacy is not None:
         privacy.require_accountant()
         algorithm = privacy.PrivateMean(algorithm, seed, stage, len(clients))
-    training = Training(objective, settings, seed, stage, algorithm.keeps_each, algorithm.corrects, execution.compile)
-    num_samples = sum(client.num_samples for client in clients)
+    training = Training(
+        objective,
+        settings,
+        seed,
+        stage,
+        keeps_each=algorithm.keeps_each,
+        corrects=algorithm.corrects,
+        min_batch=2 if batch_norms(model) else 1,
+        compile=execution.compile,
+    )
     model.train()
     with flattened(model) as flat, open_engine(flat, clients, training, execution) as engine:
         if state is None:
             state = TrainingState(flat.weights.clone(), flat.statistics.clone())
             state.averaged = state.weights.clone() if settings.ema_decay else None
             state.memory = algorithm.memory(state.weights, len(clients))
-        for round_index in range(state.rounds_done, settings.rounds):
-            # 1. the server draws the clients of the round and sends them theta^r
-            cohort = draw_cohort(clients, training, round_index, algorithm.weight)
-            tasks = [task for _, task in cohort]
-            rate = learning_rate(settings, round_index)
-            corrections = algorithm.corrections(tasks, state.memory)
-            broadcast = Broadcast(round_index, rate, state.weights, state.statistics, corrections)
-            # 2. each trains on its own data; what comes back is added up, and read once
-            answer, reports = engine.train_round(broadcast, cohort)
-            loss, rows = _read(reports.cpu(), tasks, training, round_index)
-            each = None if answer.each is None else answer.each[rows]
-            counted = [tasks[row] for row in rows]
-            collected = Collected(counted, answer.updates.total, each, round_index, rate, num_samples)
-            # 3. the server steps to theta^{r+1}
-            if counted or algorithm.steps_alone:
-                state.weights = algorithm.step(state.weights, algorithm.mean(collected), state.memory)
-                algorithm.remember(collected, state.memory)
-                _refuse_nan(state.weights, stage, round_index)
-            if counted and len(state.statistics):
-                state.statistics = state.statistics + (answer.statistics.total / collected.total("share")).float()
-            if state.averaged is not None:
-                warm = min(settings.ema_decay, (1 + round_index) / (10 + round_index))  # early rounds count little
-                state.averaged.lerp_(state.weights, 1 - warm)
-            # 4. the round is over: let the caller measure, save and show
-            state.rounds_done = round_index + 1
-            state.history.append({"round": round_index + 1, "clients": len(counted), "train_loss": loss})
+        while state.rounds_done < settings.rounds:
+            counted = _train_round(state, flat, clients, training, algorithm, engine)
             flat.weights.copy_(state.result())
             if recompute and counted:
-                state.statistics = recompute_statistics(flat, [cohort[row] for row in rows], training, round_index)
+                state.statistics = recompute_statistics(flat, counted, training, state.rounds_done - 1)
             flat.statistics.copy_(state.statistics)
             after_round(state)
         flat.weights.copy_(state.result())
         flat.statistics.copy_(state.statistics)
     return state
+
+
+def _train_round(
+    state: TrainingState,
+    flat: FlatModel,
+    clients: Sequence[Client],
+    training: Training,
+    algorithm: FedAvg,
+    engine: Engine,
+) -> list[tuple[Client, Task]]:
+    """One round, from theta^r to theta^{r+1}, in `state`. Returns the clients whose update counted."""
+    settings, stage, round_index = training.settings, training.stage, state.rounds_done
+    # 1. the server draws the clients of the round and sends them theta^r
+    cohort = draw_cohort(clients, training, round_index, algorithm.weight)
+    tasks = [task for _, task in cohort]
+    rate = learning_rate(settings, round_index)
+    corrections = algorithm.corrections(tasks, state.memory)
+    broadcast = Broadcast(round_index, rate, state.weights, state.statistics, corrections)
+    # 2. each trains on its own data; what comes back is added up, and read once
+    answer, reports = engine.train_round(broadcast, cohort)
+    loss, rows = _read(reports.cpu(), tasks, training, round_index)
+    each = None if answer.each is None else answer.each[rows]
+    num_samples = sum(client.num_samples for client in clients)
+    collected = Collected([tasks[row] for row in rows], answer.updates.total, each, round_index, rate, num_samples)
+    # 3. the server steps to theta^{r+1}
+    if rows or algorithm.steps_alone:
+        state.weights = algorithm.step(state.weights, algorithm.mean(collected), state.memory)
+        algorithm.remember(collected, state.memory)
+        _refuse_nan(state.weights, stage, round_index)
+    if rows and len(state.statistics):
+        change = answer.statistics.total / collected.total("share")
+        state.statistics = flat.proper(state.statistics + change.to(state.statistics.dtype))
+    if state.averaged is not None:
+        warm = min(settings.ema_decay, (1 + round_index) / (10 + round_index))  # early rounds count little
+        state.averaged.lerp_(state.weights, 1 - warm)
+    state.rounds_done = round_index + 1
+    state.history.append({"round": round_index + 1, "clients": len(rows), "train_loss": loss})
+    return [cohort[row] for row in rows]
 
 
 def learning_rate(settings: FederatedTraining, round_index: int) -> float:

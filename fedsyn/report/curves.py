@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -43,7 +44,8 @@ def training_losses(histories: Mapping[str, pd.DataFrame], theme: Theme = LIGHT)
         rounds, losses = history["round"].to_numpy(), history["train_loss"].to_numpy()
         axes.plot(rounds, losses, color=theme.after, linewidth=2)
         axes.plot(rounds[-1:], losses[-1:], "o", color=theme.after, markersize=5)
-        if len(losses) and losses.min() > 0 and losses.max() > 3 * losses.min():
+        known = losses[np.isfinite(losses)]  # a round that nobody answered has none
+        if len(known) and known.min() > 0 and known.max() > 3 * known.min():
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_minor_locator(NullLocator())

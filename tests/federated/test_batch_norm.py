@@ -1,6 +1,7 @@
 """BatchNorm under federation: statistics that are averaged, measured anew, or kept nowhere."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def variances(statistics: Tensor) -> Tensor:
 
 
 def test_aggregated_statistics_are_the_mean_of_the_clients_weighted_by_samples():
-    model, clients = problem(1, 3)
+    model, clients = problem(2, 6)
     start = copy.deepcopy(model)
     state = train(model, clients)
     own = []
@@ -124,7 +125,7 @@ def test_recomputed_statistics_are_those_of_the_pooled_clients_under_the_new_wei
 
 
 def test_recomputed_variances_follow_the_law_of_total_variance():
-    model, clients = problem(1, 3)
+    model, clients = problem(2, 6)
     train(model, clients, recompute=True)
     means, spreads = zip(*(moments(model.conv1(images_of(client))) for client in clients), strict=True)
     mean = 0.25 * means[0] + 0.75 * means[1]
@@ -223,3 +224,30 @@ def test_a_training_that_continues_keeps_its_statistics_to_the_bit(recompute, tm
     assert torch.equal(resumed.statistics, whole.statistics)
     assert torch.equal(resumed.weights, whole.weights)
     assert torch.equal(statistics_of(resumed_model), statistics_of(model))
+
+
+# --- batches of one image ---
+
+
+def tiny_images_on_a_resnet() -> tuple[nn.Module, list[Client]]:
+    """A ResNet halves images of 8 pixels to a single one, where BatchNorm has nothing to compare an image with."""
+    _, clients = problem(1, 3)
+    settings = SETTINGS.model_copy(update={"architecture": "resnet18", "batch_statistics": "local"})
+    model = build_classifier(settings, 1, 8, 8, 3)
+    initialize(model, 0, "classifier")
+    return model, clients
+
+
+def test_a_batch_of_one_image_is_filled_up_with_itself():
+    model, clients = tiny_images_on_a_resnet()
+    state = train(model, clients, SETTINGS.model_copy(update={"batch_size": 2}))  # batches of 1; of 2 and 1
+    assert torch.isfinite(state.weights).all()
+    assert math.isfinite(state.history[0]["train_loss"])
+
+
+def test_a_single_image_is_predicted_and_so_is_one_more_than_a_full_part():
+    model, clients = tiny_images_on_a_resnet()
+    images = clients[0].tensors[0]
+    assert torch.isfinite(probabilities(model, images[:1])).all()
+    assert probabilities(model, images[:1]).shape == (1, 3)
+    assert torch.isfinite(probabilities(model, images[:3], batch_size=2)).all()

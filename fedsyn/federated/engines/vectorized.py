@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedsyn.config import FederatedTraining
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training, Update
-from fedsyn.federated.flat import FlatModel
+from fedsyn.federated.flat import FlatModel, batch_norms
 from fedsyn.federated.local_training import (
     autocast,
     clip,
@@ -34,7 +34,7 @@ Member = tuple[Client, Task]
 
 def obstacle(flat: FlatModel, training: Training) -> str | None:
     """Why this training cannot be stacked; None where it can."""
-    if flat.has_batch_norm:
+    if batch_norms(flat.model):
         return "BatchNorm mixes the samples of a batch, and padding would count"
     if training.settings.precision == "fp16":
         return "precision 'fp16' scales losses client by client"
