@@ -250,4 +250,4 @@ def test_a_single_image_is_predicted_and_so_is_one_more_than_a_full_part():
     images = clients[0].tensors[0]
     assert torch.isfinite(probabilities(model, images[:1])).all()
     assert probabilities(model, images[:1]).shape == (1, 3)
-    assert torch.isfinite(probabilities(model, images[:3], batch_size=2)).all()
+    assert torch.isfinite(probabilities(model, images[:4], batch_size=3)).all()

@@ -104,13 +104,22 @@ def test_noise_is_added_to_the_sum():
 
 
 def test_a_round_that_nobody_answers_moves_the_weights_as_any_other():
-    chosen = private(noise=1.0, rounds=3, client_fraction=0.001)
+    chosen = private(noise=1.0, rounds=3, dropout_rate=0.999)
     model = OneWeight()
     state = train(chosen, [1.0], [2.0], model=model)
     assert [entry["clients"] for entry in state.history] == [0, 0, 0]
     assert all(math.isnan(entry["train_loss"]) for entry in state.history)
-    assert abs(state.weights.item()) > 1  # noise of standard deviation 1 / (0.001 * 2), three times
+    assert state.weights.item() != 0  # noise of standard deviation 1 / 2, three times
     assert model.weight.item() == state.weights.item()
+
+
+def test_less_than_one_expected_client_is_refused():
+    with pytest.raises(ValueError, match=r"client_fraction \* num_clients must be >= 1 with privacy, got 0.02"):
+        train(private(noise=1.0, client_fraction=0.01), [1.0], [2.0])
+
+
+def test_no_round_spends_nothing():
+    assert epsilon(private(noise=1.0, rounds=5), rounds=0) == 0.0
 
 
 def test_the_same_private_training_gives_the_same_bits():
