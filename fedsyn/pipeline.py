@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from fedsyn.artifacts import Artifact, Input, Manifest, Store
 from fedsyn.artifacts.manifest import describe
-from fedsyn.config import Execution, Experiment
+from fedsyn.config import Execution, Experiment, FederatedTraining
 from fedsyn.context import Context
+from fedsyn.federated.engines.forkserver import start_early
 from fedsyn.graph import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
     found = store.find(stage.name, key, read)
     if found is not None:
         return Result(found.manifest, cached=True)
+
+    for section in stage.settings(experiment).values():
+        if isinstance(section, FederatedTraining):
+            start_early(section, experiment.partition.num_clients, execution)
 
     import torch
 

@@ -18,7 +18,7 @@ from fedsyn.federated.algorithms import Collected, FedAvg, build_algorithm
 from fedsyn.federated.batch_norm import recompute_statistics
 from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.cohort import draw_cohort
-from fedsyn.federated.engines import Engine, open_engine
+from fedsyn.federated.engines.choice import Engine, open_engine
 from fedsyn.federated.flat import FlatModel, batch_norms, flattened
 from fedsyn.federated.local_training import finite
 from fedsyn.federated.objective import Objective

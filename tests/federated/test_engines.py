@@ -21,7 +21,7 @@ from fedsyn.config import Autoencoder, Denoiser, Execution, FederatedTraining
 from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss
 from fedsyn.federated.classification import CrossEntropy
 from fedsyn.federated.client import Client, Training, group_by_client
-from fedsyn.federated.engines import choose
+from fedsyn.federated.engines.choice import choose
 from fedsyn.federated.engines.shared import SharedMemory
 from fedsyn.federated.flat import FlatModel
 from fedsyn.models.autoencoder import build_autoencoder

@@ -3,7 +3,3 @@
 `sequential`, `processes` and `ray` give the same bits (with the same number of threads inside an operation);
 `vectorized` agrees to rounding. Every engine uses the same objective, the same named draws and the same exact sums.
 """
-
-from fedsyn.federated.engines.choice import Engine, choose, open_engine
-
-__all__ = ["Engine", "choose", "open_engine"]

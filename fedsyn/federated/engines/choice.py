@@ -12,13 +12,11 @@ from torch import Tensor
 
 from fedsyn.config import Execution
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training
+from fedsyn.federated.engines.forkserver import FEW_BATCHES
 from fedsyn.federated.flat import FlatModel
 from fedsyn.federated.local_training import num_batches
 
 logger = logging.getLogger(__name__)
-
-FEW_BATCHES = 300
-"""A training of fewer batches is over before workers have started."""
 
 SMALL_MODEL = 5_000_000
 """Weights up to which a GPU waits for launches more than it computes, so that clients are worth stacking."""

@@ -1,6 +1,5 @@
 """Workers on this machine: persistent processes of one thread each, or one GPU each, over shared memory."""
 
-import multiprocessing
 import signal
 import traceback
 from collections.abc import Mapping, Sequence
@@ -12,16 +11,11 @@ from typing import Any
 import torch
 
 from fedsyn.federated.client import Broadcast, Client, Task, Training
+from fedsyn.federated.engines.forkserver import CONTEXT
 from fedsyn.federated.engines.pool import WorkerPool
 from fedsyn.federated.engines.shared import SharedMemory, SharedTensor
 from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
 from fedsyn.federated.flat import FlatModel
-
-PRELOAD = ["torch._dynamo", __name__, "fedsyn.federated.classification", "fedsyn.diffusion.objectives"]
-"""What workers find imported: they are forked from a clean server process, which pays for it once."""
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 class ProcessEngine(WorkerPool):

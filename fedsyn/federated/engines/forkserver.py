@@ -1,0 +1,31 @@
+"""The clean process that workers are forked from. Importable without PyTorch, so that it can start before it is needed.
+
+A run is not forked itself: it has threads, Prefect's among them, and may have initialised CUDA. The server imports what
+workers need, once, while the run still imports and reads for itself.
+"""
+
+import multiprocessing
+from multiprocessing import forkserver
+
+from fedsyn.config import Execution, FederatedTraining
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "torch._dynamo",  # which the first optimiser of a process imports
+        "fedsyn.federated.engines.processes",
+        "fedsyn.federated.classification",
+        "fedsyn.diffusion.objectives",
+    ]
+)
+
+FEW_BATCHES = 300
+"""A training of fewer batches is over before workers have started."""
+
+
+def start_early(settings: FederatedTraining, num_clients: int, execution: Execution) -> None:
+    """Start the server in the background where a training is likely to want workers of this machine."""
+    least = settings.rounds * settings.client_fraction * num_clients * (settings.local_steps or 1)
+    wanted = execution.engine == "processes" or (execution.engine == "auto" and least >= FEW_BATCHES)
+    if wanted and not execution.device.startswith("cuda"):
+        forkserver.ensure_running()
