@@ -41,7 +41,7 @@ console = Console()
 Preset = Annotated[str, typer.Option(help="Experiment to start from; `fedsyn presets` lists them")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10"),
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10, execution.compile=true"),
 ]
 
 
@@ -83,9 +83,11 @@ def run(
     overrides = _parse(assignments)
     try:
         opened = Store(store)
-        execution = Execution.model_validate(
-            {"store": store, "device": device, "threads": threads, "engine": engine, "workers": workers}
-        )
+        options: dict[str, object] = {"store": store, "device": device, "threads": threads}
+        options |= {"engine": engine, "workers": workers}
+        more = [name for name in overrides if name.startswith("execution.")]
+        options |= {name.removeprefix("execution."): overrides.pop(name) for name in more}
+        execution = Execution.model_validate(options)
         if device.startswith("cuda"):  # asking costs PyTorch's import, which a cached run does without
             resolve_device(device)
     except ValidationError as error:

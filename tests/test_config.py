@@ -175,6 +175,18 @@ def test_privacy_has_limits(field, value):
             ["server.algorithm 'scaffold'", "weight_decay 0"],
         ),
         (
+            {"classifier": PLAIN_SGD | {"server": {"algorithm": "scaffold"}, "gradient_clip": 1.0}},
+            ["server.algorithm 'scaffold'", "no gradient_clip"],
+        ),
+        (
+            {"classifier": {"server": {"algorithm": "fednova"}, "precision": "fp16"}},
+            ["server.algorithm 'fednova'", "precision 'fp16'", "'bf16'"],
+        ),
+        (
+            {"classifier": {"normalization": "batch", "ema_decay": 0.5}},
+            ["ema_decay", "batch_statistics 'recompute'"],
+        ),
+        (
             {"denoiser": {"server": {"algorithm": "fednova"}, "optimizer": "adamw"}},
             ["server.algorithm 'fednova'", "optimizer 'sgd'", "'adamw'"],
         ),

@@ -100,6 +100,11 @@ class Classifier(FederatedTraining):
 
     @model_validator(mode="after")
     def _normalization_fits(self) -> "Classifier":
+        if self.ema_decay > 0 and self.normalization == "batch" and self.batch_statistics == "aggregate":
+            raise ValueError(
+                "ema_decay averages weights over rounds, and BatchNorm's aggregated statistics belong to the last "
+                "round's; set batch_statistics 'recompute' or 'local', or ema_decay 0"
+            )
         if self.privacy is not None and self.normalization == "batch" and self.batch_statistics != "local":
             raise ValueError(
                 "privacy covers the weights, not BatchNorm's running statistics; "

@@ -144,10 +144,16 @@ class FederatedTraining(Section):
     @model_validator(mode="after")
     def _algorithm_fits_optimizer(self) -> "FederatedTraining":
         name = self.server.algorithm
-        if name == "scaffold" and (self.optimizer != "sgd" or self.momentum > 0 or self.weight_decay > 0):
+        decorated = self.momentum > 0 or self.weight_decay > 0 or self.gradient_clip is not None
+        if name == "scaffold" and (self.optimizer != "sgd" or decorated):
             raise ValueError(
                 "server.algorithm 'scaffold' reads the mean gradient off the update, which is one only for plain SGD: "
-                "set optimizer 'sgd', momentum 0 and weight_decay 0"
+                "set optimizer 'sgd', momentum 0, weight_decay 0 and no gradient_clip"
+            )
+        if name in ("scaffold", "fednova") and self.precision == "fp16":
+            raise ValueError(
+                f"server.algorithm '{name}' counts local steps, some of which precision 'fp16' skips; "
+                "set precision 'bf16' or 'fp32'"
             )
         if name == "fednova" and self.optimizer != "sgd":
             raise ValueError(

@@ -183,7 +183,7 @@ class TrimmedMean(FedAvg):
 
     def mean(self, collected: Collected) -> Tensor:
         assert collected.each is not None
-        return trimmed_mean(collected.each, int(self.options.trimmed_share * len(collected.each)))
+        return trimmed_mean(collected.each, int(self.options.trimmed_share * len(collected.each) + 1e-9))
 
 
 def trimmed_mean(updates: Tensor, cut: int, columns: int = 1 << 20) -> Tensor:

@@ -43,6 +43,7 @@ def train_classifier(
     context: Context,
     *,
     seed: int,
+    num_clients: int | None = None,
 ) -> TrainingState:
     """Federated training with cross-entropy. The test set is measured for the record and never decides anything."""
 
@@ -62,6 +63,7 @@ def train_classifier(
         stage=context.stage,
         execution=context.execution,
         recompute=settings.normalization == "batch" and settings.batch_statistics == "recompute",
+        num_clients=num_clients,
         after_round=measure,
     )
 

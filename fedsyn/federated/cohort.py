@@ -43,6 +43,13 @@ def draw_cohort(
     return cohort
 
 
+def largest_cohort(num_clients: int, settings: FederatedTraining) -> int:
+    """The most clients that a round can draw."""
+    if settings.client_sampling == "poisson":
+        return num_clients
+    return math.ceil(settings.client_fraction * num_clients - 1e-9)  # 0.07 * 100 is a little more than 7
+
+
 def sample_clients(sizes: Sequence[int], settings: FederatedTraining, rng: np.random.Generator) -> np.ndarray:
     """How often each client (K,) is drawn.
 
@@ -53,7 +60,7 @@ def sample_clients(sizes: Sequence[int], settings: FederatedTraining, rng: np.ra
     count, fraction = len(sizes), settings.client_fraction
     if settings.client_sampling == "poisson":
         return (rng.random(count) < fraction).astype(np.int64)
-    draws = math.ceil(fraction * count - 1e-9)  # 0.07 * 100 is a little more than 7
+    draws = largest_cohort(count, settings)
     if settings.client_sampling == "by_size":
         return rng.multinomial(draws, np.asarray(sizes) / sum(sizes))
     times = np.zeros(count, dtype=np.int64)

@@ -38,7 +38,3 @@ class ExactSum:
     def merge(self, total: Tensor) -> None:
         """Add another sum's total."""
         self.total.add_(total)
-
-    def clear(self) -> None:
-        """Back to zero."""
-        self.total.zero_()

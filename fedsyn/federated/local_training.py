@@ -14,6 +14,9 @@ from fedsyn.federated.exact import LIMIT
 from fedsyn.federated.flat import FlatModel
 from fedsyn.randomness import generator
 
+INITIAL_SCALE = 2.0**8
+"""Of losses under fp16. A client has few steps, so it cannot afford to find the scale from above, skipping steps."""
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -24,9 +27,6 @@ class LocalTrainer:
         self.flat, self.training = flat, training
         losses = training.objective.losses
         self.full_batch_losses = torch.compile(losses) if training.compile else losses
-        if flat.weights.is_cuda:
-            torch.backends.cuda.matmul.allow_tf32 = training.settings.tf32
-            torch.backends.cudnn.allow_tf32 = training.settings.tf32
 
     def train(self, client: Client, task: Task, broadcast: Broadcast) -> Update:
         """The update of `client`. Nothing here waits for the device: whether it is finite, the report tells."""
@@ -35,10 +35,11 @@ class LocalTrainer:
         flat.statistics.copy_(broadcast.statistics)
         loss = self._minimise(client, task, broadcast)
         change = flat.weights - broadcast.weights
-        size = largest_change(change)
+        shift = flat.statistics - broadcast.statistics
+        size = largest_change(torch.cat([change, shift]) if len(shift) else change)
         usable = finite(loss, size)
         weights = zero_unless(usable, change)
-        statistics = zero_unless(usable, flat.statistics - broadcast.statistics)
+        statistics = zero_unless(usable, shift)
         return Update(clip(weights, privacy.clip_norm) if privacy else weights, statistics, torch.stack([loss, size]))
 
     def _minimise(self, client: Client, task: Task, broadcast: Broadcast) -> Tensor:
@@ -46,7 +47,7 @@ class LocalTrainer:
         training, settings, device = self.training, self.training.settings, broadcast.weights.device
         parameters, model = self.flat.parameters, self.flat.model
         optimizer = build_optimizer(parameters, settings, broadcast.learning_rate)
-        scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+        scaler = torch.amp.GradScaler(device.type, INITIAL_SCALE, enabled=settings.precision == "fp16")
         pull = self._pull(task, broadcast)
         losses = []
         for batch, draws in batches_on_device(client, task, training, broadcast.round_index):
@@ -123,10 +124,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def build_optimizer(
     parameters: Sequence[nn.Parameter], settings: FederatedTraining, rate: float
 ) -> torch.optim.Optimizer:
-    """A fresh local optimiser, in PyTorch's fused implementation."""
+    """A fresh local optimiser, in PyTorch's fused implementation where that is sound.
+
+    Fused SGD reads memory that nobody wrote when loss scaling has skipped its first step.
+    """
     if settings.optimizer == "sgd":
+        fused = settings.precision != "fp16"
         return torch.optim.SGD(
-            parameters, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True
+            parameters, lr=rate, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused
         )
     betas = (settings.momentum, 0.999)
     return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=settings.weight_decay, fused=True)

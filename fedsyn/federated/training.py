@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fedsyn.config import Execution, FederatedTraining
 from fedsyn.federated import privacy
 from fedsyn.federated.algorithms import Collected, FedAvg, build_algorithm
+from fedsyn.federated.arithmetic import arithmetic, one_thread
 from fedsyn.federated.batch_norm import recompute_statistics
 from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.cohort import draw_cohort
@@ -39,14 +40,16 @@ def federated_training(
     stage: str,
     execution: Execution = SEQUENTIAL,
     recompute: bool = False,
+    num_clients: int | None = None,
     state: TrainingState | None = None,
     after_round: Callable[[TrainingState], None] = lambda state: None,
 ) -> TrainingState:
     """Train `model` for `settings.rounds` rounds and leave the resulting weights in it.
 
     `model`'s weights are theta^0 unless `state` continues an earlier training. With `recompute`, the cohort measures
-    BatchNorm's statistics anew after each round. `after_round` sees the state after each round, with the model at
-    `state.result()`, and may add measurements to the last entry of its history.
+    BatchNorm's statistics anew after each round. `num_clients` is K, clients without a sample included (default: those
+    with one): privacy's denominator must not depend on the data. `after_round` sees the state after each round, with
+    the model at `state.result()`, and may add measurements to the last entry of its history.
 
     Raises:
         ValueError: no client has a sample; a client's loss or update is not finite (the message names round and
@@ -58,7 +61,7 @@ def federated_training(
     algorithm = build_algorithm(settings)
     if settings.privacy is not None:
         privacy.require_accountant()
-        algorithm = privacy.PrivateMean(algorithm, seed, stage, len(clients))
+        algorithm = privacy.PrivateMean(algorithm, seed, stage, num_clients or len(clients))
     training = Training(
         objective,
         settings,
@@ -70,7 +73,7 @@ def federated_training(
         compile=execution.compile,
     )
     model.train()
-    with flattened(model) as flat, open_engine(flat, clients, training, execution) as engine:
+    with arithmetic(settings), flattened(model) as flat, open_engine(flat, clients, training, execution) as engine:
         if state is None:
             state = TrainingState(flat.weights.clone(), flat.statistics.clone())
             state.averaged = state.weights.clone() if settings.ema_decay else None
@@ -79,7 +82,8 @@ def federated_training(
             counted = _train_round(state, flat, clients, training, algorithm, engine)
             flat.weights.copy_(state.result())
             if recompute and counted:
-                state.statistics = recompute_statistics(flat, counted, training, state.rounds_done - 1)
+                with one_thread():
+                    state.statistics = recompute_statistics(flat, counted, training, state.rounds_done - 1)
             flat.statistics.copy_(state.statistics)
             after_round(state)
         flat.weights.copy_(state.result())

@@ -14,7 +14,7 @@ from fedsyn.federated import privacy
 from fedsyn.federated.training import federated_training
 from fedsyn.models.autoencoder import LatentAutoencoder, build_autoencoder
 from fedsyn.models.initialize import initialize
-from fedsyn.stages.classifier import clients_by_role, history_table
+from fedsyn.stages.classifier import clients_by_role, count_clients, history_table
 
 
 def run(
@@ -38,6 +38,7 @@ def run(
         seed=seed,
         stage="autoencoder",
         execution=context.execution,
+        num_clients=count_clients(inputs),
         after_round=lambda state: context.after_round(state, autoencoder.rounds),
     )
 

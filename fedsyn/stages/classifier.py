@@ -35,8 +35,16 @@ def run(
     model = build(classifier, inputs["dataset"].read_json("info")).to(context.device)
     initialize(model, seed, "classifier")
     test = torch.from_numpy(np.flatnonzero(assignments["role"] == "test")).to(context.device)
-    state = train_classifier(model, clients, images[test], labels[test], classifier, context, seed=seed)
+    num_clients = count_clients(inputs)
+    state = train_classifier(
+        model, clients, images[test], labels[test], classifier, context, seed=seed, num_clients=num_clients
+    )
     return publish(output, model, state, classifier, images[test], labels[test], test)
+
+
+def count_clients(inputs: Mapping[str, Artifact]) -> int:
+    """K, clients without a sample included."""
+    return int(inputs["partition"].read_json("summary")["num_clients"])
 
 
 def clients_by_role(assignments: pd.DataFrame, roles: list[str], tensors: tuple[Tensor, ...]) -> list[Client]:

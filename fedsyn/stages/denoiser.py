@@ -16,7 +16,7 @@ from fedsyn.federated.client import group_by_client
 from fedsyn.federated.training import federated_training
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
-from fedsyn.stages.classifier import history_table
+from fedsyn.stages.classifier import count_clients, history_table
 
 
 def run(
@@ -44,6 +44,7 @@ def run(
         seed=seed,
         stage="denoiser",
         execution=context.execution,
+        num_clients=count_clients(inputs),
         after_round=lambda state: context.after_round(state, denoiser.rounds),
     )
     model.save_pretrained(output.root / "unet")

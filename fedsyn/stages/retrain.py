@@ -12,7 +12,7 @@ from fedsyn.context import Context
 from fedsyn.federated.classification import train_classifier
 from fedsyn.federated.client import group_by_client
 from fedsyn.models.initialize import initialize
-from fedsyn.stages.classifier import build, load_classifier, publish
+from fedsyn.stages.classifier import build, count_clients, load_classifier, publish
 from fedsyn.stages.denoiser import believed_labels
 from fedsyn.stages.synthesis import load_images
 
@@ -48,7 +48,10 @@ def run(
     test = torch.from_numpy(np.flatnonzero(assignments["role"] == "test"))
     labels = torch.from_numpy(assignments["label"].fillna(-1).to_numpy(np.int64))[test].to(context.device)
     test_images = images[test].to(context.device)
-    state = train_classifier(model, clients, test_images, labels, classifier, context, seed=seed)
+    num_clients = count_clients(inputs)
+    state = train_classifier(
+        model, clients, test_images, labels, classifier, context, seed=seed, num_clients=num_clients
+    )
     return publish(output, model, state, classifier, test_images, labels, test)
 
 

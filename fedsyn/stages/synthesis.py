@@ -21,7 +21,7 @@ from fedsyn.federated.classification import probabilities
 from fedsyn.metrics.label_quality import share
 from fedsyn.randomness import generator
 from fedsyn.stages.autoencoder import load_autoencoder
-from fedsyn.stages.classifier import load_classifier
+from fedsyn.stages.classifier import count_clients, load_classifier
 from fedsyn.stages.denoiser import believed_labels
 from fedsyn.synthesis.plan import plan_targets, to_generate
 
@@ -104,7 +104,7 @@ def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes:
     """The plan as a table, one row for each client and class."""
     assignments = inputs["partition"].read_table("assignments")
     labeled = assignments[assignments["role"] == "labeled"]
-    num_clients = inputs["partition"].read_json("summary")["num_clients"]
+    num_clients = count_clients(inputs)
     have = np.zeros((num_clients, num_classes), dtype=np.int64)
     np.add.at(have, (labeled["client_id"].to_numpy(), labeled["label"].to_numpy(np.int64)), 1)
     learnable = np.bincount(believed_labels(inputs)["label"], minlength=num_classes) > 0

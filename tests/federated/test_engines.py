@@ -21,7 +21,7 @@ from fedsyn.config import Autoencoder, Denoiser, Execution, FederatedTraining
 from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss
 from fedsyn.federated.classification import CrossEntropy
 from fedsyn.federated.client import Client, Training, group_by_client
-from fedsyn.federated.engines.choice import choose
+from fedsyn.federated.engines.choice import choose, num_workers, worker_devices
 from fedsyn.federated.engines.shared import SharedMemory
 from fedsyn.federated.flat import FlatModel
 from fedsyn.models.autoencoder import build_autoencoder
@@ -242,7 +242,9 @@ def test_clients_of_a_dead_worker_are_trained_again(engine, lives, tmp_path, cap
 
 
 def test_a_client_that_kills_every_worker_is_named(tmp_path):
-    with pytest.raises(RuntimeError, match=r"classifier: 3 workers died while they trained client 2; memory"):
+    with pytest.raises(
+        RuntimeError, match=r"classifier: 3 workers died while they trained client 2: killed from outside; memory"
+    ):
         train_deadly(tmp_path, 99, "processes")
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("fedsyn-")]
 
@@ -402,3 +404,57 @@ def test_the_choice_is_told(caplog):
     caplog.set_level("INFO", logger="fedsyn")
     train(PLAIN, [1.0], execution=Execution())
     assert "classifier: engine sequential (one client a round)" in caplog.text
+
+
+def test_workers_of_a_named_gpu_stay_on_it_and_others_take_turns(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    cuda = torch.device("cuda", 0)
+    assert worker_devices(Execution(device="cuda:1"), cuda, 2) == ["cuda:1", "cuda:1"]
+    assert worker_devices(Execution(device="cuda"), cuda, 4) == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    assert worker_devices(Execution(), torch.device("cpu"), 2) == ["cpu", "cpu"]
+    assert num_workers(Execution(device="cuda:1"), cuda) == 1
+    assert num_workers(Execution(), cuda) == 3
+
+
+def test_attention_under_bf16_is_not_stacked():
+    model, clients, objective = latent_problem()
+    chosen = FederatedTraining(rounds=1, batch_size=8, precision="bf16")
+    with pytest.raises(ValueError, match="attention under precision 'bf16' has no stacked form"):
+        weights_after(model, clients, objective, chosen, "vectorized")
+
+
+def test_recomputed_statistics_are_the_same_whatever_threads_the_run_has():
+    from fedsyn.federated.training import federated_training
+
+    chosen = FederatedTraining(rounds=2, batch_size=8)
+    results = []
+    for engine, threads in (("sequential", 1), ("processes", 2)):
+        torch.set_num_threads(threads)
+        model, clients = small_problem(normalization="batch")
+        execution = Execution(engine=engine, workers=2)
+        state = federated_training(
+            model, clients, CrossEntropy("none", 8), chosen, seed=0, stage="a", execution=execution, recompute=True
+        )
+        assert torch.get_num_threads() == threads
+        results.append(torch.cat([state.weights, state.statistics]))
+    assert torch.equal(*results)
+
+
+def test_switches_of_arithmetic_are_put_back_after_a_training():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.deterministic
+    seen = []
+    chosen = FederatedTraining(**PLAIN.model_dump() | {"tf32": True})
+    train(chosen, [1.0], after_round=lambda state: seen.append(torch.backends.cuda.matmul.allow_tf32))
+    assert seen == [True]
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.deterministic) == before
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "unguarded.py"
+    lines = ["from tests.federated.problems import PLAIN, train", "from fedsyn.config import Execution"]
+    lines.append('train(PLAIN, [1.0], [2.0], execution=Execution(engine="processes", workers=2))')
+    script.write_text("\n".join(lines))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    outcome = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
+    assert outcome.returncode != 0
+    assert "under `if __name__ == '__main__':`" in outcome.stderr

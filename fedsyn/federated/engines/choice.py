@@ -1,6 +1,8 @@
 """Opening the engine that was asked for, or the one that fits."""
 
+import itertools
 import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from fedsyn.config import Execution
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training
+from fedsyn.federated.cohort import largest_cohort
 from fedsyn.federated.engines.forkserver import FEW_BATCHES
 from fedsyn.federated.flat import FlatModel
 from fedsyn.federated.local_training import num_batches
@@ -62,17 +65,19 @@ def choose(flat: FlatModel, clients: Sequence[Client], training: Training, execu
     from fedsyn.federated.engines.vectorized import obstacle
 
     settings, device = training.settings, flat.weights.device
-    cohort = max(1, round(settings.client_fraction * len(clients)))
+    cohort = largest_cohort(len(clients), settings)
     work = sum(num_batches(client.num_samples, settings) for client in clients) * settings.client_fraction
     if device.type == "cuda":
         hindrance = obstacle(flat, training)
         if cohort >= 4 and len(flat.weights) <= SMALL_MODEL and hindrance is None:
             return "vectorized", f"{cohort} clients a round of a model of {len(flat.weights):,} weights on a GPU"
-        if cohort >= 2 and torch.cuda.device_count() > 1:
-            return "processes", f"{torch.cuda.device_count()} GPUs"
+        if cohort >= 2 and num_workers(execution, device) > 1:
+            return "processes", f"{num_workers(execution, device)} workers on {torch.cuda.device_count()} GPUs"
         return "sequential", hindrance or "one GPU, and a model or a cohort that gains nothing from stacking"
     if cohort < 2:
         return "sequential", "one client a round"
+    if multiprocessing.current_process().daemon:
+        return "sequential", "a daemonic process may not start workers"
     if num_workers(execution, device) < 2:
         return "sequential", "one core"
     if work * settings.rounds < FEW_BATCHES:
@@ -81,10 +86,22 @@ def choose(flat: FlatModel, clients: Sequence[Client], training: Training, execu
 
 
 def num_workers(execution: Execution, device: torch.device) -> int:
-    """Workers of `processes`: as asked, else one a GPU, else one a core."""
+    """Workers of `processes` and `ray`: as asked, else one a GPU, else one a core."""
     if execution.workers is not None:
         return execution.workers
-    return max(1, torch.cuda.device_count()) if device.type == "cuda" else available_cores()
+    return len(_gpus(execution)) if device.type == "cuda" else available_cores()
+
+
+def worker_devices(execution: Execution, device: torch.device, count: int) -> list[str]:
+    """The device of each of `count` workers: the GPU that was asked for by number, else all in turn."""
+    if device.type != "cuda":
+        return ["cpu"] * count
+    return [gpu for gpu, _ in zip(itertools.cycle(_gpus(execution)), range(count), strict=False)]
+
+
+def _gpus(execution: Execution) -> list[str]:
+    named = ":" in execution.device
+    return [execution.device] if named else [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
 
 def available_cores() -> int:
@@ -93,14 +110,16 @@ def available_cores() -> int:
 
 
 def _build(name: str, flat: FlatModel, clients: Sequence[Client], training: Training, execution: Execution) -> Engine:
+    device = flat.weights.device
+    workers = min(num_workers(execution, device), largest_cohort(len(clients), training.settings))
     if name == "processes":
         from fedsyn.federated.engines.processes import ProcessEngine
 
-        return ProcessEngine(flat, clients, training, num_workers(execution, flat.weights.device))
+        return ProcessEngine(flat, clients, training, worker_devices(execution, device, workers))
     if name == "ray":
         from fedsyn.federated.engines.ray import RayEngine
 
-        return RayEngine(flat, clients, training, num_workers(execution, flat.weights.device), execution)
+        return RayEngine(flat, clients, training, workers, execution)
     if name == "vectorized":
         from fedsyn.federated.engines.vectorized import VectorizedEngine
 

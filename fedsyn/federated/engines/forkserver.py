@@ -6,11 +6,12 @@ workers need, once, while the run still imports and reads for itself.
 
 import multiprocessing
 from multiprocessing import forkserver
+from typing import Any
 
 from fedsyn.config import Execution, FederatedTraining
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(
     [
         "torch._dynamo",  # which the first optimiser of a process imports
         "fedsyn.federated.engines.processes",
@@ -29,3 +30,9 @@ def start_early(settings: FederatedTraining, num_clients: int, execution: Execut
     wanted = execution.engine == "processes" or (execution.engine == "auto" and least >= FEW_BATCHES)
     if wanted and not execution.device.startswith("cuda"):
         forkserver.ensure_running()
+
+
+def context(cuda: bool) -> Any:
+    """How workers start. On CUDA each is a process of its own: what they import asks the driver for devices, and a
+    process that is forked after that cannot use one."""
+    return multiprocessing.get_context("spawn") if cuda else FORKSERVER

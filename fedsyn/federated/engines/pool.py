@@ -44,6 +44,10 @@ class WorkerPool(ABC):
         """A worker's sums of the round, or None where the worker is gone."""
 
     @abstractmethod
+    def cause(self, worker: int) -> str:
+        """What is known about the end of a worker that is gone."""
+
+    @abstractmethod
     def replace(self, worker: int) -> None:
         """Put a fresh worker in the place of one that is gone."""
 
@@ -109,8 +113,8 @@ class WorkerPool(ABC):
         self._attempts.update([tasks[-1].client_id])
         if self._attempts[tasks[-1].client_id] >= MAX_ATTEMPTS:
             raise RuntimeError(
-                f"{self.stage}: {MAX_ATTEMPTS} workers died while they trained client {tasks[-1].client_id}; "
-                "memory is the usual reason: use fewer execution.workers, or engine 'sequential' to see the error"
+                f"{self.stage}: {MAX_ATTEMPTS} workers died while they trained client {tasks[-1].client_id}: "
+                f"{self.cause(worker)}; engine 'sequential' trains without workers"
             )
         logger.warning("%s: worker %d is gone; %d of its clients are trained again", self.stage, worker, len(tasks))
         self.replace(worker)

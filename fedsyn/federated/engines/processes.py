@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fedsyn.federated.client import Broadcast, Client, Task, Training
-from fedsyn.federated.engines.forkserver import CONTEXT
+from fedsyn.federated.engines.forkserver import context
 from fedsyn.federated.engines.pool import WorkerPool
 from fedsyn.federated.engines.shared import SharedMemory, SharedTensor
 from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
@@ -21,8 +21,9 @@ from fedsyn.federated.flat import FlatModel
 class ProcessEngine(WorkerPool):
     """Bit-equal to `sequential` with one thread. A worker that dies is replaced, and its clients are trained again."""
 
-    def __init__(self, flat: FlatModel, clients: Sequence[Client], training: Training, num_workers: int) -> None:
-        super().__init__(training.stage, min(num_workers, len(clients)), training.keeps_each)
+    def __init__(self, flat: FlatModel, clients: Sequence[Client], training: Training, devices: Sequence[str]) -> None:
+        """One worker for each of `devices`; a device may stand there more than once."""
+        super().__init__(training.stage, len(devices), training.keeps_each)
         self.memory = SharedMemory()
         share, allocate = self.memory.share, self.memory.allocate
         size, extra = len(flat.weights), len(flat.statistics)
@@ -34,9 +35,15 @@ class ProcessEngine(WorkerPool):
         places, indices = shards(clients)
         tensors = [share(tensor) for tensor in clients[0].tensors]
         self.job = (pack(flat, training), tensors, places, share(indices))
-        self.device = flat.weights.device
+        self.devices, self.context = devices, context(flat.weights.is_cuda)
         self.round: Broadcast | None = None
-        self.workers = [self._spawn(worker) for worker in range(self.num_workers)]
+        self.workers: list[tuple[Any, Connection]] = []
+        try:
+            for worker in range(self.num_workers):
+                self.workers.append(self._spawn(worker))
+        except BaseException:
+            self.close()
+            raise
 
     def begin(self, broadcast: Broadcast) -> None:
         self.weights.open().copy_(broadcast.weights)
@@ -65,6 +72,16 @@ class ProcessEngine(WorkerPool):
         updates, statistics = self.sums[worker]
         return updates.open().numpy(), statistics.open().numpy()
 
+    def cause(self, worker: int) -> str:
+        process, _ = self.workers[worker]
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            return "killed from outside; memory is the usual reason, and fewer execution.workers need less"
+        return (
+            f"exit code {process.exitcode}, the reason stands above; a script that trains with workers "
+            "must do so under `if __name__ == '__main__':`"
+        )
+
     def replace(self, worker: int) -> None:
         process, connection = self.workers[worker]
         connection.close()
@@ -81,10 +98,9 @@ class ProcessEngine(WorkerPool):
         self.memory.close()
 
     def _spawn(self, worker: int) -> tuple[Any, Connection]:
-        count = torch.cuda.device_count()
-        device = f"cuda:{worker % count}" if self.device.type == "cuda" else "cpu"
-        here, there = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=serve, args=(there, self.job, device), name=f"fedsyn-{worker}", daemon=True)
+        here, there = self.context.Pipe()
+        job = (there, self.job, self.devices[worker])
+        process = self.context.Process(target=serve, args=job, name=f"fedsyn-{worker}", daemon=True)
         process.start()
         there.close()
         return process, here

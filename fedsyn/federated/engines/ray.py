@@ -20,6 +20,9 @@ from fedsyn.federated.engines.pool import WorkerPool
 from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
 from fedsyn.federated.flat import FlatModel
 
+PATIENCE = 180
+"""Seconds for all actors to start: each imports PyTorch."""
+
 
 class RayEngine(WorkerPool):
     """Bit-equal to `sequential` with one thread. An actor that dies is replaced, and its clients are trained again."""
@@ -28,7 +31,7 @@ class RayEngine(WorkerPool):
         self, flat: FlatModel, clients: Sequence[Client], training: Training, num_workers: int, execution: Execution
     ) -> None:
         self.ray = connect(execution, num_workers)
-        super().__init__(training.stage, min(num_workers, len(clients)), training.keeps_each)
+        super().__init__(training.stage, num_workers, training.keeps_each)
         places, indices = shards(clients)
         tensors = [tensor.cpu().numpy() for tensor in clients[0].tensors]
         device = "cuda" if execution.gpus_per_worker > 0 else "cpu"
@@ -37,6 +40,31 @@ class RayEngine(WorkerPool):
         self.round: Any = None
         self.workers = [self.actor.remote(self.job) for _ in range(self.num_workers)]
         self.pending: dict[Any, int] = {}
+        try:
+            self._await_workers()
+        except BaseException:
+            self.close()
+            raise
+
+    def _await_workers(self) -> None:
+        """Wait until every actor is up.
+
+        Raises:
+            ValueError: the cluster has no room for them.
+            RuntimeError: an actor cannot be built; the message has its traceback.
+        """
+        greetings = [worker.ready.remote() for worker in self.workers]
+        ready, missing = self.ray.wait(greetings, num_returns=len(greetings), timeout=PATIENCE)
+        for greeting in ready:
+            try:
+                self.ray.get(greeting)
+            except self.ray.exceptions.RayError as error:
+                raise RuntimeError(f"{self.stage}: a Ray actor cannot start\n{error}") from error
+        if missing:
+            raise ValueError(
+                f"execution.workers: {len(missing)} of {len(greetings)} Ray actors found no room within {PATIENCE} s; "
+                f"free in the cluster: {self.ray.available_resources()}; use fewer workers or gpus_per_worker"
+            )
 
     def begin(self, broadcast: Broadcast) -> None:
         vectors = {name: getattr(broadcast, name) for name in ("weights", "statistics", "corrections")}
@@ -55,6 +83,9 @@ class RayEngine(WorkerPool):
     def collect(self, worker: int) -> Part | None:
         return self._get(self.workers[worker].collect.remote())
 
+    def cause(self, worker: int) -> str:
+        return "Ray's logs have the reason; memory is the usual one, and fewer execution.workers need less"
+
     def replace(self, worker: int) -> None:
         self.ray.kill(self.workers[worker])
         self.workers[worker] = self.actor.remote(self.job)
@@ -70,6 +101,8 @@ class RayEngine(WorkerPool):
             return self.ray.get(reference)
         except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError):
             return None
+        except self.ray.exceptions.RayTaskError as error:
+            raise RuntimeError(f"{self.stage}: a worker failed\n{error}") from error
 
 
 def connect(execution: Execution, num_workers: int) -> Any:
@@ -115,6 +148,9 @@ class _Actor:
     def __init__(self, job: tuple[Any, ...]) -> None:
         packed, tensors, places, indices, device = job
         self.worker = Worker(packed, [_tensor(a) for a in tensors], places, _tensor(indices), torch.device(device))
+
+    def ready(self) -> None:
+        """Nothing: who answers is up."""
 
     def begin(self, broadcast: Any) -> None:
         arrays = {name: getattr(broadcast, name) for name in ("weights", "statistics", "corrections")}

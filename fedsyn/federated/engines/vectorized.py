@@ -38,6 +38,9 @@ def obstacle(flat: FlatModel, training: Training) -> str | None:
         return "BatchNorm mixes the samples of a batch, and padding would count"
     if training.settings.precision == "fp16":
         return "precision 'fp16' scales losses client by client"
+    attends = any(type(module).__name__ == "Attention" for module in flat.model.modules())
+    if training.settings.precision == "bf16" and attends:
+        return "attention under precision 'bf16' has no stacked form in PyTorch"
     return None
 
 
@@ -81,7 +84,9 @@ class VectorizedEngine:
     def _train_group(self, group: Sequence[Member], broadcast: Broadcast) -> tuple[Tensor, Tensor]:
         """The clients' Delta_k (G, P) and mean losses (G,)."""
         settings, weights = self.training.settings, broadcast.weights
-        theta = weights.repeat(len(group), 1)  # (G, P)
+        # A compiled step is built anew for each shape: always the same rows and batch, and a few widths.
+        rows = self.clients_per_group if self.training.compile else len(group)
+        theta = weights.repeat(rows, 1)  # (G, P)
         steps = torch.tensor([task.num_batches for _, task in group], device=weights.device)
         total = torch.zeros(len(group), device=weights.device)
         optimizer = _StackedOptimizer(theta, settings, broadcast.learning_rate)
@@ -101,7 +106,7 @@ class VectorizedEngine:
                 gradient = gradient * (settings.gradient_clip / (norm + 1e-6)).clamp(max=1.0)
             optimizer.step(gradient)
             total[:active] += loss[:active]
-        return theta - weights, total / steps
+        return theta[: len(group)] - weights, total / steps
 
     def _loss(self, theta: Tensor, batch: tuple[Tensor, ...], draws: tuple[Tensor, ...], mask: Tensor) -> Tensor:
         """The mean loss of one client's batch under weights theta (P,)."""
@@ -117,12 +122,13 @@ class VectorizedEngine:
         tensors, device = group[0][0].tensors, self.flat.weights.device
         pool = torch.cat([client.indices for client, _ in group])  # (n,) rows of the shared tensors
         starts = np.cumsum([0] + [client.num_samples for client, _ in group])
-        size = min(self.training.settings.batch_size, max(client.num_samples for client, _ in group))
+        size = self.training.settings.batch_size
+        if not self.training.compile:
+            size = min(size, max(client.num_samples for client, _ in group))
         streams = [local_batches(client, task, self.training, round_index) for client, task in group]
         for step in range(group[0][1].num_batches):
             active = sum(task.num_batches > step for _, task in group)
-            # A compiled step is built anew for each number of rows: a few powers of two instead of all numbers.
-            width = min(len(group), 1 << (active - 1).bit_length()) if self.training.compile else active
+            width = min(self.clients_per_group, 1 << (active - 1).bit_length()) if self.training.compile else active
             drawn = [next(stream) for stream in streams[:active]]
             rows = np.zeros((width, size), dtype=np.int64)
             mask = np.zeros((width, size), dtype=bool)

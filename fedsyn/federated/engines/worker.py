@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedsyn.federated.arithmetic import set_arithmetic
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training
 from fedsyn.federated.flat import FlatModel
 from fedsyn.federated.local_training import LocalTrainer
@@ -52,6 +53,7 @@ class Worker:
     ) -> None:
         torch.set_num_threads(1)
         model, self.training = torch.load(io.BytesIO(job), weights_only=False, map_location=device)
+        set_arithmetic(self.training.settings)
         self.device = device
         self.trainer = LocalTrainer(FlatModel(model.train()), self.training)
         shared, rows = tuple(tensor.to(device) for tensor in tensors), indices.to(device)
