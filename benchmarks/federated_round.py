@@ -32,6 +32,7 @@ OURS = {
 }
 LOOPS = ("plain_channels_last", "plain_nchw", "naive")
 PEERS = ("pfl_research", "fedlab_standalone", "flower", "fedjax_fedavg")
+TWO_CORES = ("fedsyn sequential, 2 threads", "fedsyn processes", "fedsyn ray")
 LIMIT = "plain_channels_last"
 
 
@@ -140,8 +141,9 @@ def plot(comparison: Sequence[Line], scales: Sequence[Line], path: Path) -> None
 
     medians = sorted(summary(comparison).items(), key=lambda item: -item[1]["round"])
     figure, axes = pyplot.subplots(1, 4, figsize=(17, 4.6), width_ratios=[2.2, 1, 1, 1], layout="constrained")
-    names = [name.replace("_", " ") for name, _ in medians]
-    colors = ["#1f6f8b" if name.startswith("fedsyn") else "#b9b9b9" for name in names]
+    names = [name.replace("_", " ") + (" (2 cores)" if name in TWO_CORES[1:] else "") for name, _ in medians]
+    ours = ["#7fb3c4" if name in TWO_CORES else "#1f6f8b" for name, _ in medians]
+    colors = [color if name.startswith("fedsyn") else "#b9b9b9" for name, color in zip(names, ours, strict=True)]
     bars = axes[0].barh(names, [line["round"] for _, line in medians], color=colors)
     axes[0].bar_label(bars, fmt="%.2f", padding=3)
     axes[0].set_xlabel("seconds a round (median)")
@@ -153,8 +155,14 @@ def plot(comparison: Sequence[Line], scales: Sequence[Line], path: Path) -> None
         times = [statistics.median(ln["round_seconds"][0] for ln in own if ln["value"] == value) for value in values]
         memory = [statistics.median(line["peak_mb"] for line in own if line["value"] == value) for value in values]
         panel.plot(values, times, "o-", color="#1f6f8b")
-        panel.set(xscale="log", xlabel=varied, ylim=(0, max(times) * 1.25))
-        panel.set_title("seconds a round; peak MB at each point", loc="left", fontsize=9)
+        panel.set(xscale="log", xlabel=varied, xticks=values, xticklabels=values, ylim=(0, max(times) * 1.25))
+        if max(times) > 3 * min(times):
+            panel.set(yscale="log", ylim=(min(times) / 1.5, max(times) * 2))
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter("")
+        panel.tick_params(which="minor", bottom=False, labelbottom=False)
+        panel.margins(x=0.12)
+        panel.set_title("seconds a round (points: peak MB)", loc="left", fontsize=9)
         for value, seconds, peak in zip(values, times, memory, strict=True):
             panel.annotate(f"{peak:.0f}", (value, seconds), (0, 8), textcoords="offset points", ha="center", fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
