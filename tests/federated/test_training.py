@@ -9,6 +9,7 @@ from torch import nn
 
 from fedsyn.config import Classifier, Execution, FederatedTraining
 from fedsyn.federated.classification import CrossEntropy
+from fedsyn.federated.client import Client
 from fedsyn.federated.state import TrainingState
 from fedsyn.federated.training import federated_training
 from fedsyn.models.initialize import initialize
@@ -260,3 +261,20 @@ def test_half_precision_learns_what_full_precision_learns(precision):
     assert not torch.equal(half.weights, full.weights)
     losses = [entry["train_loss"] for entry in full.history]
     assert [entry["train_loss"] for entry in half.history] == pytest.approx(losses, rel=0.03)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_no_step_is_lost_to_loss_scaling_where_clients_hold_one_class(momentum):
+    """Their gradients are large, and a scale that overflows would skip the few steps that a client takes."""
+    results = []
+    for precision in ("fp16", "fp32"):
+        model, clients = small_problem()
+        images, labels = clients[0].tensors
+        own = [Client(k, (images, labels), torch.nonzero(labels == k).flatten()) for k in range(3)]
+        chosen = FederatedTraining(
+            rounds=3, batch_size=8, local_steps=4, learning_rate=0.02, momentum=momentum, precision=precision
+        )
+        state = federated_training(model, own, CrossEntropy("none", 8), chosen, seed=0, stage="classifier")
+        results.append([entry["train_loss"] for entry in state.history])
+    half, full = results
+    assert half == pytest.approx(full, rel=0.02)
