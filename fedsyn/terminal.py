@@ -61,11 +61,13 @@ class StageProgress(logging.Handler):
         self.bars.stop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Draw one progress record, print one warning, ignore the rest."""
+        """Draw one progress record, print one warning, and dimly what else the stages tell."""
         event: Event | None = getattr(record, "progress", None)
         if event is None:
             if record.levelno >= logging.WARNING:
                 self.console.print(f"{record.levelname.lower()}: {record.getMessage()}", style="yellow", soft_wrap=True)
+            elif record.levelno >= logging.INFO:
+                self.console.print(record.getMessage(), style="dim", soft_wrap=True, highlight=False)
             return
         if not self.console.is_terminal:
             tenth = 10 * event.done // event.total
