@@ -14,7 +14,7 @@ from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.engines.forkserver import context
 from fedsyn.federated.engines.pool import WorkerPool
 from fedsyn.federated.engines.shared import SharedMemory, SharedTensor
-from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
+from fedsyn.federated.engines.worker import Part, Report, Worker, shards, skeleton
 from fedsyn.federated.flat import FlatModel
 
 
@@ -34,7 +34,7 @@ class ProcessEngine(WorkerPool):
         ]
         places, indices = shards(clients)
         tensors = [share(tensor) for tensor in clients[0].tensors]
-        self.job = (pack(flat, training), tensors, places, share(indices))
+        self.job = (skeleton(flat), training, tensors, places, share(indices))
         self.devices, self.context = devices, context(flat.weights.is_cuda)
         self.round: Broadcast | None = None
         self.workers: list[tuple[Any, Connection]] = []
@@ -125,8 +125,9 @@ def serve(connection: Connection, job: tuple[Any, ...], device: str) -> None:
     """A worker's life: do what it is told, until nobody can tell it any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides what an interrupt means
     try:
-        packed, tensors, places, indices = job
-        worker = Worker(packed, [tensor.open() for tensor in tensors], places, indices.open(), torch.device(device))
+        model, training, addresses, places, indices = job
+        tensors = [address.open() for address in addresses]
+        worker = Worker(model, training, tensors, places, indices.open(), torch.device(device))
         while True:
             what, argument = connection.recv()
             if what == "begin":

@@ -17,7 +17,7 @@ import torch
 from fedsyn.config import Execution
 from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.engines.pool import WorkerPool
-from fedsyn.federated.engines.worker import Part, Report, Worker, pack, shards
+from fedsyn.federated.engines.worker import Part, Report, Worker, shards, skeleton
 from fedsyn.federated.flat import FlatModel
 
 PATIENCE = 180
@@ -35,7 +35,7 @@ class RayEngine(WorkerPool):
         places, indices = shards(clients)
         tensors = [tensor.cpu().numpy() for tensor in clients[0].tensors]
         device = "cuda" if execution.gpus_per_worker > 0 else "cpu"
-        self.job = self.ray.put((pack(flat, training), tensors, places, indices.numpy(), device))
+        self.job = self.ray.put((skeleton(flat), training, tensors, places, indices.numpy(), device))
         self.actor = self.ray.remote(num_cpus=1, num_gpus=execution.gpus_per_worker)(_Actor)
         self.round: Any = None
         self.workers = [self.actor.remote(self.job) for _ in range(self.num_workers)]
@@ -146,8 +146,9 @@ class _Actor:
     """A `Worker` behind Ray's calls."""
 
     def __init__(self, job: tuple[Any, ...]) -> None:
-        packed, tensors, places, indices, device = job
-        self.worker = Worker(packed, [_tensor(a) for a in tensors], places, _tensor(indices), torch.device(device))
+        model, training, arrays, places, indices, device = job
+        tensors = [_tensor(array) for array in arrays]
+        self.worker = Worker(model, training, tensors, places, _tensor(indices), torch.device(device))
 
     def ready(self) -> None:
         """Nothing: who answers is up."""

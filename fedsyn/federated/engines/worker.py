@@ -1,12 +1,12 @@
 """What a worker of `processes` and of `ray` is: a resident model, and the sum of its clients' updates of a round."""
 
-import io
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedsyn.federated.arithmetic import set_arithmetic
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training
@@ -29,11 +29,9 @@ class Shard:
     stop: int
 
 
-def pack(flat: FlatModel, training: Training) -> bytes:
-    """The job as bytes, for `Worker`. They never reach a disk: the store keeps no pickles."""
-    buffer = io.BytesIO()
-    torch.save((flat.model, training), buffer)
-    return buffer.getvalue()
+def skeleton(flat: FlatModel) -> nn.Module:
+    """The model without its weights, to be sent to workers; weights follow with every round's broadcast."""
+    return copy.deepcopy(flat.model).to("meta")
 
 
 def shards(clients: Sequence[Client]) -> tuple[list[Shard], Tensor]:
@@ -49,13 +47,18 @@ class Worker:
     """Trains the clients that it is handed, and keeps their sum until it is asked for."""
 
     def __init__(
-        self, job: bytes, tensors: Sequence[Tensor], places: Sequence[Shard], indices: Tensor, device: torch.device
+        self,
+        model: nn.Module,
+        training: Training,
+        tensors: Sequence[Tensor],
+        places: Sequence[Shard],
+        indices: Tensor,
+        device: torch.device,
     ) -> None:
         torch.set_num_threads(1)
-        model, self.training = torch.load(io.BytesIO(job), weights_only=False, map_location=device)
-        set_arithmetic(self.training.settings)
-        self.device = device
-        self.trainer = LocalTrainer(FlatModel(model.train()), self.training)
+        set_arithmetic(training.settings)
+        self.training, self.device = training, device
+        self.trainer = LocalTrainer(FlatModel(model.to_empty(device=device).train()), training)
         shared, rows = tuple(tensor.to(device) for tensor in tensors), indices.to(device)
         self.clients: Mapping[int, Client] = {
             place.client_id: Client(place.client_id, shared, rows[place.start : place.stop]) for place in places
