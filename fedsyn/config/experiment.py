@@ -82,7 +82,7 @@ class Classifier(FederatedTraining):
     """Step 1, and the architecture and schedule of step 5."""
 
     architecture: Literal["cnn", "resnet18"] = Field(
-        "cnn", description="`cnn`: two convolutions with GroupNorm; `resnet18`: torchvision's with GroupNorm"
+        "cnn", description="`cnn`: two convolutions and two linear layers; `resnet18`: torchvision's"
     )
     width: Positive = Field(32, description="Channels of the first convolution of `cnn`; a multiple of 8")
     augmentation: Literal["none", "shift", "shift-flip"] = Field(

@@ -43,7 +43,7 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
         f"{num_clients:,} clients hold {evidence.labeled.sum():,} labelled images of {num_classes} classes,"
         f" spread {SPREAD[partition.labeled]}, and {evidence.unlabeled.sum():,} unlabelled ones, spread"
         f" {SPREAD[partition.unlabeled]}; {evidence.calibration.sum():,} of the labels are held out for"
-        f" calibration. They train a classifier by federated averaging over {classifier.rounds:,} rounds, let"
+        f" calibration. They train a classifier together ({classifier.server.algorithm}) over {classifier.rounds:,} rounds, let"
         f" it label their unlabelled images, and {kept}. On labelled and kept images together they train a"
         " class-conditional latent diffusion model, with which each client synthesises"
         f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all. Then the"
