@@ -76,7 +76,7 @@ RETRAIN = Stage(
 )
 REPORT = Stage(
     "report",
-    1,
+    2,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
         "synthesis", "retrain", "report",
