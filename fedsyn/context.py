@@ -1,4 +1,5 @@
-"""What a stage is given beside its inputs and settings: where to compute, and a way to say how far it is.
+"""What a stage is given beside its inputs and settings: where to compute, what an
+earlier attempt has kept, and a way to say how far it is.
 
 Progress travels as ordinary log records (`record.progress` holds a `Progress`), so a terminal can draw bars, Prefect
 can forward lines to its UI, and a test can listen, without the science knowing any of them.
@@ -8,6 +9,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fedsyn.artifacts import Checkpoints
 from fedsyn.config import Execution
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Context:
 
     stage: str
     device: "torch.device"
+    checkpoints: Checkpoints
     execution: Execution = Execution(engine="sequential")  # noqa: RUF009 (frozen)
 
     def progress(self, done: int, total: int, unit: str, **metrics: float) -> None:

@@ -1,13 +1,17 @@
 """Running one stage: find its artifact or make it. Knows the graph and the store, not who calls it."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from fedsyn.artifacts import Artifact, Input, Manifest, Store
+from fedsyn import interruption
+from fedsyn.artifacts import Artifact, Attempt, Input, Manifest, Pace, Store
 from fedsyn.artifacts.manifest import describe
+from fedsyn.artifacts.work import Work
 from fedsyn.config import Execution, Experiment, FederatedTraining
 from fedsyn.context import Context
 from fedsyn.federated.engines.forkserver import start_early
@@ -15,6 +19,8 @@ from fedsyn.graph import STAGES, Stage
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 LIBRARIES = (
     "fedsyn",
@@ -44,16 +50,36 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
 
     Raises:
         DatasetError: the data set is not on this machine, or not what its name says.
-        StoreError: the store cannot be written, or an input is gone.
+        StoreError: the store cannot be written or is full, or an input is gone.
+        Interrupted: a signal asked to stop; what was done is kept.
     """
     store = Store(execution.store)
     fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
     key = stage.key(experiment, {name: manifest.key for name, manifest in inputs.items()}, fingerprint)
     read = {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
     found = store.find(stage.name, key, read)
-    if found is not None:
-        return Result(found.manifest, cached=True)
+    if found is None:
+        interruption.check()
+        with store.work(stage.name, key, pace(execution)) as work:
+            found = store.heal(stage.name, key, read)  # another run may have made it while this one waited
+            if found is None:
+                made = _compute(stage, experiment, execution, inputs, store, work, key, fingerprint)
+                return Result(made.manifest, cached=False)
+    _warn_of_other_libraries(found.manifest)
+    return Result(found.manifest, cached=True)
 
+
+def _compute(
+    stage: Stage,
+    experiment: Experiment,
+    execution: Execution,
+    inputs: Mapping[str, Manifest],
+    store: Store,
+    work: Work,
+    key: str,
+    fingerprint: str | None,
+) -> Artifact:
+    """Carry the stage out in the place of `work`, and publish."""
     for section in stage.settings(experiment).values():
         if isinstance(section, FederatedTraining):
             start_early(section, experiment.partition.num_clients, execution)
@@ -66,38 +92,78 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
     threads = execution.threads or available_cores()
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False  # same bytes, run after run
-    started = datetime.now(UTC)
-    opened: dict[str, Artifact] = {name: store.open(inputs[name]) for name in stage.inputs}
-    with store.draft(stage.name, key) as draft:
-        context = Context(stage.name, device, execution)
-        metrics = stage.function()(opened, draft, context, **stage.settings(experiment))
-        manifest = Manifest(
-            stage=stage.name,
-            version=stage.version,
-            key=key,
-            config=stage.key_fields(experiment),
-            seed=experiment.seed,
-            inputs=read,
-            fingerprint=fingerprint,
-            libraries={name: version(name) for name in LIBRARIES},
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            threads=threads,
-            engine=execution.engine,
-            started=started,
-            finished=datetime.now(UTC),
-            metrics=metrics,
-            files=describe(draft.root),
-        )
-        return Result(store.publish(draft, manifest).manifest, cached=False)
+    attempt = Attempt(
+        started=datetime.now(UTC),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        threads=threads,
+        engine=execution.engine,
+        libraries=installed(),
+    )
+    read = {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
+    work.begin(attempt, read)
+    opened = {name: store.open(inputs[name]) for name in stage.inputs}
+    context = Context(stage.name, device, work.checkpoints, execution)
+    metrics = stage.function()(opened, work.draft, context, **stage.settings(experiment))
+    finished = datetime.now(UTC)
+    manifest = Manifest(
+        stage=stage.name,
+        version=stage.version,
+        key=key,
+        config=stage.key_fields(experiment),
+        seed=experiment.seed,
+        inputs=read,
+        fingerprint=fingerprint,
+        attempts=work.attempts,
+        seconds=work.earlier_seconds + (finished - attempt.started).total_seconds(),
+        finished=finished,
+        metrics=metrics,
+        files=describe(work.draft.root),
+    )
+    return store.publish(work.draft, manifest)
 
 
 def run(experiment: Experiment, execution: Execution) -> dict[str, Result]:
     """All stages in order, without an orchestrator: for notebooks and tests. Returns each stage's result by name."""
     results: dict[str, Result] = {}
-    for stage in STAGES:
-        inputs = {name: results[name].manifest for name in stage.inputs}
-        results[stage.name] = run_stage(stage, experiment, execution, inputs)
+    with running(experiment, execution):
+        for stage in STAGES:
+            inputs = {name: results[name].manifest for name in stage.inputs}
+            results[stage.name] = run_stage(stage, experiment, execution, inputs)
     return results
+
+
+@contextmanager
+def running(experiment: Experiment, execution: Execution) -> Iterator[None]:
+    """What surrounds a run: signals ask it to stop, and nobody cleans away what it needs.
+
+    Raises:
+        DatasetError: the data set is not on this machine.
+    """
+    with interruption.listening(), Store(execution.store).hold(keys(experiment)):
+        yield
+
+
+def keys(experiment: Experiment) -> dict[str, str]:
+    """The key of every stage of an experiment, whether it was run or not.
+
+    Raises:
+        DatasetError: the data set is not on this machine.
+    """
+    known: dict[str, str] = {}
+    for stage in STAGES:
+        fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
+        known[stage.name] = stage.key(experiment, known, fingerprint)
+    return known
+
+
+def pace(execution: Execution) -> Pace:
+    """How often stages in progress keep what they have."""
+    return Pace(execution.checkpoint_rounds, execution.checkpoint_seconds)
+
+
+def installed() -> dict[str, str]:
+    """The versions of the libraries that a result depends on."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def resolve_device(name: str) -> "torch.device":
@@ -117,6 +183,26 @@ def resolve_device(name: str) -> "torch.device":
             f"got {name!r}; use 'auto' or 'cpu'"
         )
     return device
+
+
+def _warn_of_other_libraries(manifest: Manifest) -> None:
+    """The key knows the stage's version and not the libraries'; a hit made by other ones is worth a line."""
+    made_by = manifest.attempts[-1].libraries
+    changed = [
+        f"{name} {made_by[name]} (now {now})"
+        for name, now in installed().items()
+        if name in made_by and _major(made_by[name]) != _major(now)
+    ]
+    if changed:
+        logger.warning(
+            "%s/%s was made by %s; delete it to have it made again", manifest.stage, manifest.key, ", ".join(changed)
+        )
+
+
+def _major(version_: str) -> tuple[str, ...]:
+    """The part of a version whose change may break: the first number, and the second while the first is 0."""
+    parts = version_.split(".")
+    return tuple(parts[: 2 if parts[0] == "0" else 1])
 
 
 def _fingerprint(experiment: Experiment) -> str:

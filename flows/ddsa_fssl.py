@@ -7,8 +7,8 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from fedsyn.config import Execution
-from fedsyn.pipeline import Result
+from fedsyn.config import Execution, Experiment
+from fedsyn.pipeline import Result, running
 from fedsyn.presets import DEFAULT_PRESET, load_experiment
 from tasks.autoencoder import autoencoder
 from tasks.classifier import classifier
@@ -49,6 +49,12 @@ def ddsa_fssl(
             engine may change results by rounding, nothing else does.
     """
     experiment = load_experiment(preset, overrides)
+    with running(experiment, execution):
+        return chain(experiment, execution)
+
+
+def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
+    """The stages as tasks, each submitted with the futures of its inputs."""
     common = (experiment, execution)
 
     data = dataset.submit(*common)

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from fedsyn import schemas
-from fedsyn.artifacts import Artifact, Folder, Input, Manifest, Store
+from fedsyn.artifacts import Artifact, Attempt, Folder, Input, Manifest, Store
 from fedsyn.artifacts.manifest import describe
 
 KEY = "0123456789abcdef01234567"
 MOMENT = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+ATTEMPT = Attempt(started=MOMENT, device="cpu", threads=1, engine="sequential", libraries={"numpy": "2.0"})
 
 
 def manifest(draft: Folder, stage: str = "stage", key: str = KEY, **changes: object) -> Manifest:
@@ -24,10 +25,8 @@ def manifest(draft: Folder, stage: str = "stage", key: str = KEY, **changes: obj
         "seed": 0,
         "inputs": {},
         "fingerprint": None,
-        "libraries": {"numpy": "2.0"},
-        "device": "cpu",
-        "threads": 1,
-        "started": MOMENT,
+        "attempts": (ATTEMPT,),
+        "seconds": 1.0,
         "finished": MOMENT,
         "metrics": {},
         "files": describe(draft.root),
@@ -44,9 +43,9 @@ def publish(
     **changes: object,
 ) -> Artifact:
     """Publish what `write` writes."""
-    with store.draft(stage, key) as draft:
-        write(draft)
-        return store.publish(draft, manifest(draft, stage, key, inputs=dict(inputs or {}), **changes))
+    with store.work(stage, key) as work:
+        write(work.draft)
+        return store.publish(work.draft, manifest(work.draft, stage, key, inputs=dict(inputs or {}), **changes))
 
 
 def dataset(store: Store, labels: np.ndarray, num_train: int, num_classes: int) -> Artifact:

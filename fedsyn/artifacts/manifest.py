@@ -1,4 +1,7 @@
-"""The manifest: the proof that an artifact is whole, and the record of where it came from."""
+"""The manifest: the proof that an artifact is whole, and the record of where it came from.
+
+In `manifest.json` a last field, `sha256`, covers every byte before it: an edited manifest is no proof.
+"""
 
 import hashlib
 import json
@@ -7,6 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from fedsyn.artifacts.files import list_files, plain_size, sha256
+
+LARGEST = 16 * 2**20
+"""Bytes beyond which a file is no manifest and is not read."""
+
+SEAL = ',\n  "sha256": "'
 
 
 class FileEntry(BaseModel):
@@ -36,6 +46,22 @@ class Input(BaseModel):
     digest: str
 
 
+class Attempt(BaseModel):
+    """One run of a stage: when it started, on what, with what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    started: datetime
+    device: str
+    threads: int
+    engine: str
+    libraries: dict[str, str]
+
+    def circumstances(self) -> dict[str, str]:
+        """What may change the last bits of a result."""
+        return {"device": self.device, "threads": str(self.threads), "engine": self.engine, **self.libraries}
+
+
 class Manifest(BaseModel):
     """`manifest.json` of an artifact. Small and serialisable: tasks hand over manifests, never tensors."""
 
@@ -48,11 +74,10 @@ class Manifest(BaseModel):
     seed: int
     inputs: dict[str, Input]
     fingerprint: str | None
-    libraries: dict[str, str]
-    device: str
-    threads: int
-    engine: str = "sequential"
-    started: datetime
+    attempts: tuple[Attempt, ...] = Field(min_length=1)
+    """The run that finished the stage is the last; those before it left the checkpoints that it went on from."""
+    seconds: float
+    """Wall-clock seconds of work in the result, those of earlier attempts included."""
     finished: datetime
     metrics: dict[str, float]
     files: tuple[FileEntry, ...]
@@ -64,15 +89,42 @@ class Manifest(BaseModel):
         return hashlib.sha256(listing.encode()).hexdigest()
 
     @property
-    def seconds(self) -> float:
-        """Wall-clock seconds that the stage took."""
-        return (self.finished - self.started).total_seconds()
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
 
+    def sealed(self) -> str:
+        """The text of `manifest.json`: indented JSON whose last field is the SHA-256 of what stands before it."""
+        body = self.model_dump_json(indent=2).removesuffix("\n}")
+        return f'{body}{SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
-def list_files(root: Path) -> list[str]:
-    """Names of all files below `root` but the manifest's, sorted; symbolic links count as files."""
-    paths = (path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(name for path in paths if (name := path.relative_to(root).as_posix()) != "manifest.json")
+    @staticmethod
+    def read(folder: Path) -> "Manifest":
+        """The manifest of an artifact's folder.
+
+        Raises:
+            ValueError: it is not there, not a plain file, too large, damaged, or not a manifest.
+        """
+        path = folder / "manifest.json"
+        size = plain_size(path)
+        if size is None or size > LARGEST:
+            raise ValueError("it has no manifest" if size is None else f"its manifest has {size:,} bytes")
+        return Manifest.unsealed(path.read_bytes())
+
+    @staticmethod
+    def unsealed(content: bytes) -> "Manifest":
+        """The manifest that `sealed` wrote.
+
+        Raises:
+            ValueError: it is damaged, or not a manifest.
+        """
+        body, found, seal = content.rpartition(SEAL.encode())
+        if not found or seal != f'{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode():
+            raise ValueError("its manifest is damaged or was edited")
+        try:
+            return Manifest.model_validate_json(body + b"\n}")
+        except ValueError as error:  # whole, but of another version of fedsyn, or not a manifest
+            raise ValueError("its manifest cannot be understood") from error
 
 
 def describe(root: Path) -> tuple[FileEntry, ...]:
@@ -80,9 +132,3 @@ def describe(root: Path) -> tuple[FileEntry, ...]:
     return tuple(
         FileEntry(name=name, size=(root / name).stat().st_size, sha256=sha256(root / name)) for name in list_files(root)
     )
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

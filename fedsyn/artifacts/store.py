@@ -1,23 +1,28 @@
 """The store: `<root>/<stage>/<key>/` holds a stage's files and its manifest.
 
-Published whole or not at all (a temporary sibling, flushed, renamed), and trusted never: opening an artifact
-checks every byte, and one that fails is moved to `<root>/quarantine/`.
+Published whole or not at all (written elsewhere in the store, flushed, renamed), trusted never (opening an artifact checks
+every byte, and one that fails is moved to `<root>/quarantine/`), and made by one writer at a time.
 """
 
-import contextlib
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from fedsyn.artifacts.checkpoints import Pace
+from fedsyn.artifacts.files import flush_folder, flush_tree, list_files, plain_size, sha256, write_at_once
 from fedsyn.artifacts.folder import Folder
-from fedsyn.artifacts.manifest import Input, Manifest, list_files, sha256
+from fedsyn.artifacts.lock import Lock
+from fedsyn.artifacts.manifest import Input, Manifest
+from fedsyn.artifacts.work import Work, held, is_full
 
 logger = logging.getLogger(__name__)
+
+KEY = re.compile(r"[0-9a-f]{24}")
 
 
 class StoreError(Exception):
@@ -33,21 +38,18 @@ class Artifact(Folder):
 
 
 class Store:
-    """A folder of artifacts.
+    """A folder of artifacts."""
 
-    Raises:
-        StoreError: `url` is not a local folder. Remote stores (any fsspec URL) are meant to fit behind this class.
-    """
-
-    def __init__(self, url: str | Path) -> None:
-        text = str(url).removeprefix("file://")
-        if "://" in text:
-            raise StoreError(f"store must be a local folder or a file:// URL, got {text!r}")
-        self.root = Path(text).expanduser().absolute()
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the artifact of `stage` and `key` lies or would lie."""
         return self.root / stage / key
+
+    def place(self, stage: str, key: str) -> Path:
+        """Where the artifact is in progress, or would be."""
+        return self.root / "in_progress" / f"{stage}-{key}"
 
     def find(self, stage: str, key: str, inputs: Mapping[str, Input] | None = None) -> Artifact | None:
         """The verified artifact, or None where there is none.
@@ -56,20 +58,17 @@ class Store:
         quarantine and None is returned, so that it is made again.
 
         Raises:
-            StoreError: it cannot be read, for a reason that says nothing about it (permissions, open files, a network).
+            StoreError: it cannot be read, for a reason that says nothing about it (permissions, open files, a network);
+                or it is damaged and cannot be moved.
         """
-        folder = self.folder(stage, key)
-        if not os.path.lexists(folder):
-            return None
         try:
-            return self._open(folder, stage, key, inputs)
-        except DamagedArtifact as damage:
-            self._quarantine(folder, str(damage))
-            return None
-        except FileNotFoundError:  # another run has just moved it
-            return None
-        except OSError as error:  # says nothing about the artifact
-            raise StoreError(f"artifact {stage}/{key} cannot be read: {error}; check the store {self.root}") from error
+            found = self._verified(stage, key, inputs)
+            if found is not None and self.place(stage, key).exists():
+                self._sweep(stage, key)
+            return found
+        except DamagedArtifact:  # looked at again, and moved, by one alone: another run may be healing it
+            with self.work(stage, key):
+                return self.heal(stage, key, inputs)
 
     def open(self, manifest: Manifest) -> Artifact:
         """The artifact that `manifest` names.
@@ -82,91 +81,161 @@ class Store:
             raise StoreError(f"artifact {manifest.stage}/{manifest.key} is gone or has changed: run again to make it")
         return artifact
 
-    @contextlib.contextmanager
-    def draft(self, stage: str, key: str) -> Iterator[Folder]:
-        """A temporary sibling of the artifact's folder, to write into and `publish`; removed in any case.
+    @contextmanager
+    def work(self, stage: str, key: str, pace: Pace = Pace()) -> Iterator[Work]:  # noqa: B008 (frozen)
+        """Be the one writer of a key, for the time of the context; wait for the one who is.
 
-        Checkpoints of a stage in progress, and the lock that makes its writer the only one, belong around this.
+        What an earlier writer kept as checkpoints is there. An error leaves them for the next one.
+
+        Raises:
+            StoreError: the store cannot be written, or is full.
+            Interrupted: a signal asked to stop while this waited.
         """
+        name = f"{stage}/{key}"
+        with ExitStack() as stack:
+            try:
+                place = self.place(stage, key)
+                stack.enter_context(held(Lock(place / "lock"), name))
+                work = Work(place, name, pace)
+            except OSError as error:
+                raise self._unwritable(name, error) from error
+            try:
+                yield work
+            except Exception as error:
+                if is_full(error):
+                    raise self._unwritable(name, error) from error
+                raise
+            finally:
+                work.leave(published=self.folder(stage, key).exists())
+
+    def heal(self, stage: str, key: str, inputs: Mapping[str, Input] | None = None) -> Artifact | None:
+        """`find`, for the key's writer: moves a damaged artifact to quarantine itself."""
         try:
-            parent = self.root / stage
-            parent.mkdir(parents=True, exist_ok=True)
-            draft = parent / f".draft-{key}-{uuid.uuid4().hex[:8]}"
-            draft.mkdir()
-        except OSError as error:
-            raise StoreError(f"store {self.root} cannot be written: {error}; choose another with --store") from error
-        try:
-            yield Folder(draft)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            return self._verified(stage, key, inputs)
+        except DamagedArtifact as damage:
+            self._quarantine(self.folder(stage, key), str(damage))
+            return None
 
     def publish(self, draft: Folder, manifest: Manifest) -> Artifact:
-        """Make the draft the artifact of its key, at once; where another run was faster, its artifact is kept."""
-        (draft.root / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        _flush(draft.root)
+        """Make the draft of `work` the artifact of its key, at once."""
+        (draft.root / "manifest.json").write_text(manifest.sealed(), encoding="utf-8")
+        flush_tree(draft.root)
         folder = self.folder(manifest.stage, manifest.key)
-        try:
-            draft.root.rename(folder)
-        except OSError:
-            published = self.find(manifest.stage, manifest.key, manifest.inputs)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(folder):  # only where locks do not hold, on some network file systems
+            published = self.heal(manifest.stage, manifest.key, manifest.inputs)
             if published is not None:
                 return published
-            draft.root.rename(folder)  # the one in the way was damaged and is in quarantine now
-        _flush_folder(folder.parent)
+        draft.root.rename(folder)
+        flush_folder(folder.parent)
         return Artifact(folder, manifest)
 
-    def manifests(self, stage: str) -> Iterator[Manifest]:
-        """The readable manifests of `stage`, unverified: for listings and summaries, never for computation."""
-        for path in sorted((self.root / stage).glob("[0-9a-f]*/manifest.json")):
-            with contextlib.suppress(ValidationError, OSError):
-                yield Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-
-    def _open(self, folder: Path, stage: str, key: str, inputs: Mapping[str, Input] | None) -> Artifact:
+    @contextmanager
+    def hold(self, artifacts: Mapping[str, str]) -> Iterator[None]:
+        """Keep these artifacts (stage -> key), there or not yet, from being cleaned while the context is open."""
+        place = self.root / "in_progress" / f"run-{uuid.uuid4().hex[:12]}"
+        lock = Lock(place / "lock")
         try:
-            manifest = Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
-            raise DamagedArtifact(f"its manifest cannot be read ({type(error).__name__})") from error
-        if (manifest.stage, manifest.key) != (stage, key):
-            raise DamagedArtifact(f"its manifest is that of {manifest.stage}/{manifest.key}")
-        if [file.name for file in manifest.files] != list_files(folder):
-            raise DamagedArtifact("its files are not those of its manifest")
-        for file in manifest.files:
-            path = folder / file.name
-            if path.is_symlink() or path.stat().st_size != file.size or sha256(path) != file.sha256:
-                raise DamagedArtifact(f"{file.name} has other bytes than its manifest says")
-        if inputs is not None and manifest.inputs != dict(inputs):
-            stale = [name for name in manifest.inputs if manifest.inputs[name] != inputs.get(name)]
-            raise DamagedArtifact(f"it was made from other bytes of {', '.join(stale) or 'its inputs'}")
+            with held(self.gate(), f"store {self.root}", shared=True):
+                lock.acquire()
+                write_at_once(place / "artifacts.txt", "".join(f"{stage}/{artifacts[stage]}\n" for stage in artifacts))
+        except OSError:  # a store that cannot be written is not cleaned by us either
+            yield
+            return
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                for path in (place / "artifacts.txt", lock.path):
+                    path.unlink(missing_ok=True)
+                place.rmdir()
+            lock.release()
+
+    def gate(self) -> Lock:
+        """Shared by runs that begin, held alone by whoever cleans the store."""
+        return Lock(self.root / "in_progress" / "gate")
+
+    def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
+        """The readable manifests (of `stage`), the files unverified: for listings, never for computation."""
+        for folder in self.folders(stage):
+            with suppress(ValueError, OSError):
+                manifest = Manifest.read(folder)
+                if (manifest.stage, manifest.key) == (folder.parent.name, folder.name):
+                    yield manifest
+
+    def folders(self, stage: str | None = None) -> Iterator[Path]:
+        """The folders of all artifacts (of `stage`), in order of their names."""
+        stages = [stage] if stage else sorted(os.listdir(self.root)) if self.root.is_dir() else []
+        for name in stages:
+            parent = self.root / name
+            if name in ("in_progress", "quarantine") or not parent.is_dir():
+                continue
+            yield from (parent / key for key in sorted(os.listdir(parent)) if KEY.fullmatch(key))
+
+    def check(self, stage: str, key: str) -> str | None:
+        """What is wrong with an artifact, every byte of it read; None where nothing is. Moves nothing."""
+        try:
+            self._verified(stage, key, None)
+        except DamagedArtifact as damage:
+            return str(damage)
+        return None
+
+    def _verified(self, stage: str, key: str, inputs: Mapping[str, Input] | None) -> Artifact | None:
+        folder = self.folder(stage, key)
+        if not os.path.lexists(folder):
+            return None
+        try:
+            manifest = _verify(folder, inputs)
+        except FileNotFoundError:  # another run has just moved it
+            return None
+        except OSError as error:  # says nothing about the artifact
+            raise StoreError(f"artifact {stage}/{key} cannot be read: {error}; check the store {self.root}") from error
         return Artifact(folder, manifest)
+
+    def _sweep(self, stage: str, key: str) -> None:
+        """Clear away what a writer left that was killed between publishing and leaving."""
+        lock = Lock(self.place(stage, key) / "lock")
+        with suppress(OSError):
+            if lock.acquire():
+                shutil.rmtree(self.place(stage, key), ignore_errors=True)
+                lock.release()
+
+    def _unwritable(self, name: str, error: Exception) -> StoreError:
+        if is_full(error):
+            return StoreError(
+                f"{name}: no space left ({error}); free some in {self.root} and run again: what was done is kept as "
+                "far as the last checkpoint"
+            )
+        return StoreError(f"store {self.root} cannot be written: {error}; choose another with --store")
 
     def _quarantine(self, folder: Path, reason: str) -> None:
         target = self.root / "quarantine" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(exist_ok=True)
-        try:
+        with suppress(FileNotFoundError):  # somebody has removed it
             folder.rename(target)
-        except FileNotFoundError:  # another run has moved it already
-            return
-        logger.warning("%s/%s: %s; moved to %s, computed again", folder.parent.name, folder.name, reason, target)
+            logger.warning("%s/%s: %s; moved to %s, computed again", folder.parent.name, folder.name, reason, target)
 
 
 class DamagedArtifact(Exception):
     """An artifact that must not be used, and why."""
 
 
-def _flush(root: Path) -> None:
-    for path in root.rglob("*"):
-        _flush_folder(path) if path.is_dir() else _flush_file(path)
-    _flush_folder(root)
-
-
-def _flush_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _verify(folder: Path, inputs: Mapping[str, Input] | None) -> Manifest:
+    if folder.is_symlink() or not folder.is_dir():
+        raise DamagedArtifact("it is no folder")
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        manifest = Manifest.read(folder)
+    except ValueError as error:
+        raise DamagedArtifact(str(error)) from error
+    if (manifest.stage, manifest.key) != (folder.parent.name, folder.name):
+        raise DamagedArtifact(f"its manifest is that of {manifest.stage}/{manifest.key}")
+    if [file.name for file in manifest.files] != list_files(folder):
+        raise DamagedArtifact("its files are not those of its manifest")
+    for file in manifest.files:
+        path = folder / file.name
+        if plain_size(path) != file.size or sha256(path) != file.sha256:
+            raise DamagedArtifact(f"{file.name} has other bytes than its manifest says")
+    if inputs is not None and manifest.inputs != dict(inputs):
+        stale = [name for name in manifest.inputs if manifest.inputs[name] != inputs.get(name)]
+        raise DamagedArtifact(f"it was made from other bytes of {', '.join(stale) or 'its inputs'}")
+    return manifest

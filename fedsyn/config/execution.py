@@ -21,6 +21,15 @@ class Execution(Section):
     workers: Positive | None = Field(
         None, description="Workers of `processes` and `ray`; empty: one a core, or one a GPU where there are several"
     )
+    checkpoint_seconds: float | None = Field(
+        30.0,
+        ge=0,
+        description="Seconds between two checkpoints inside a stage, more where one takes long (at most 1 % of the "
+        "time goes into them); empty: none by time",
+    )
+    checkpoint_rounds: Positive | None = Field(
+        None, description="Rounds of training between two checkpoints; empty: by time alone"
+    )
     clients_per_group: Positive = Field(32, description="Clients that `vectorized` trains at once")
     compile: bool = Field(False, description="Compile the loss with torch.compile; may change the last bits")
     ray_address: str | None = Field(

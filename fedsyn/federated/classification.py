@@ -64,6 +64,7 @@ def train_classifier(
         execution=context.execution,
         recompute=settings.normalization == "batch" and settings.batch_statistics == "recompute",
         num_clients=num_clients,
+        checkpoints=context.checkpoints,
         after_round=measure,
     )
 

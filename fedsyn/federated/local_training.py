@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedsyn import interruption
 from fedsyn.config import FederatedTraining
 from fedsyn.federated.client import Broadcast, Client, Task, Training, Update
 from fedsyn.federated.exact import LIMIT
@@ -51,6 +52,7 @@ class LocalTrainer:
         pull = self._pull(task, broadcast)
         losses = []
         for batch, draws in batches_on_device(client, task, training, broadcast.round_index):
+            interruption.check()
             full = len(batch[0]) == settings.batch_size
             with autocast(device, settings.precision):
                 loss = (self.full_batch_losses if full else training.objective.losses)(model, batch, draws).mean()

@@ -1,6 +1,9 @@
 """All that a training is after some rounds: enough to save, restore and continue it to the same bits."""
 
 import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fedsyn.artifacts import Checkpoints
 from fedsyn.federated.algorithms import Memory
+from fedsyn.interruption import Interrupted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,3 +56,34 @@ class TrainingState:
             name.removeprefix("memory."): tensors.pop(name) for name in list(tensors) if name.startswith("memory.")
         }
         return TrainingState(**tensors, memory=memory, **course)
+
+
+def restored(checkpoints: Checkpoints, device: torch.device) -> TrainingState | None:
+    """The state that an earlier attempt has kept, or None."""
+    chain = checkpoints.chain()
+    if not chain:
+        return None
+    logger.info("going on after round %d", chain[-1].stop)
+    return TrainingState.restore(chain[-1].path, device)
+
+
+@contextmanager
+def keeping(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[Callable[[], None]]:
+    """A function to call after each round: keeps `state` where that is due. So does an interruption."""
+    kept = state.rounds_done
+
+    def save() -> None:
+        nonlocal kept
+        if checkpoints is not None and state.rounds_done > kept:
+            checkpoints.save(0, state.rounds_done, "safetensors", state.save)
+            kept = state.rounds_done
+
+    def keep() -> None:
+        if checkpoints is not None and checkpoints.due(state.rounds_done - kept):
+            save()
+
+    try:
+        yield keep
+    except Interrupted:  # between two batches: `state` is as the last whole round left it
+        save()
+        raise

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from fedsyn.artifacts import Checkpoints
 from fedsyn.config import Execution, FederatedTraining
 from fedsyn.federated import privacy
 from fedsyn.federated.algorithms import Collected, FedAvg, build_algorithm
@@ -23,7 +24,7 @@ from fedsyn.federated.engines.choice import Engine, open_engine
 from fedsyn.federated.flat import FlatModel, batch_norms, flattened
 from fedsyn.federated.local_training import finite
 from fedsyn.federated.objective import Objective
-from fedsyn.federated.state import TrainingState
+from fedsyn.federated.state import TrainingState, keeping, restored
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +43,21 @@ def federated_training(
     recompute: bool = False,
     num_clients: int | None = None,
     state: TrainingState | None = None,
+    checkpoints: Checkpoints | None = None,
     after_round: Callable[[TrainingState], None] = lambda state: None,
 ) -> TrainingState:
     """Train `model` for `settings.rounds` rounds and leave the resulting weights in it.
 
     `model`'s weights are theta^0 unless `state` continues an earlier training. With `recompute`, the cohort measures
     BatchNorm's statistics anew after each round. `num_clients` is K, clients without a sample included (default: those
-    with one): privacy's denominator must not depend on the data. `after_round` sees the state after each round, with
+    with one): privacy's denominator must not depend on the data. From `checkpoints`, what an earlier attempt has kept is
+    gone on from, to the same bits, and there what this one does is kept. `after_round` sees the state after each round, with
     the model at `state.result()`, and may add measurements to the last entry of its history.
 
     Raises:
         ValueError: no client has a sample; a client's loss or update is not finite (the message names round and
             client); the new weights are not finite; or the engine cannot do what the settings ask.
+        Interrupted: a signal asked to stop; the rounds that were done are kept.
     """
     clients = sorted((client for client in clients if client.num_samples > 0), key=lambda client: client.client_id)
     if not clients:
@@ -74,18 +78,22 @@ def federated_training(
     )
     model.train()
     with arithmetic(settings), flattened(model) as flat, open_engine(flat, clients, training, execution) as engine:
+        if state is None and checkpoints is not None:
+            state = restored(checkpoints, flat.weights.device)
         if state is None:
             state = TrainingState(flat.weights.clone(), flat.statistics.clone())
             state.averaged = state.weights.clone() if settings.ema_decay else None
             state.memory = algorithm.memory(state.weights, len(clients))
-        while state.rounds_done < settings.rounds:
-            counted = _train_round(state, flat, clients, training, algorithm, engine)
-            flat.weights.copy_(state.result())
-            if recompute and counted:
-                with one_thread():
-                    state.statistics = recompute_statistics(flat, counted, training, state.rounds_done - 1)
-            flat.statistics.copy_(state.statistics)
-            after_round(state)
+        with keeping(state, checkpoints) as keep:
+            while state.rounds_done < settings.rounds:
+                counted = _train_round(state, flat, clients, training, algorithm, engine)
+                flat.weights.copy_(state.result())
+                if recompute and counted:
+                    with one_thread():
+                        state.statistics = recompute_statistics(flat, counted, training, state.rounds_done - 1)
+                flat.statistics.copy_(state.statistics)
+                after_round(state)
+                keep()
         flat.weights.copy_(state.result())
         flat.statistics.copy_(state.statistics)
     return state

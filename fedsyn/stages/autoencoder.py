@@ -39,6 +39,7 @@ def run(
         stage="autoencoder",
         execution=context.execution,
         num_clients=count_clients(inputs),
+        checkpoints=context.checkpoints,
         after_round=lambda state: context.after_round(state, autoencoder.rounds),
     )
 

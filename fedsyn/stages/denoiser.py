@@ -45,6 +45,7 @@ def run(
         stage="denoiser",
         execution=context.execution,
         num_clients=count_clients(inputs),
+        checkpoints=context.checkpoints,
         after_round=lambda state: context.after_round(state, denoiser.rounds),
     )
     model.save_pretrained(output.root / "unet")

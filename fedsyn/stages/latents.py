@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from fedsyn import interruption
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.context import Context
 from fedsyn.data.images import to_input
@@ -24,6 +25,7 @@ def run(inputs: Mapping[str, Artifact], output: Folder, context: Context) -> dic
 
     encoded = []
     for start in range(0, num_train, BATCH_SIZE):
+        interruption.check()
         batch = to_input(images[start : min(start + BATCH_SIZE, num_train)].to(context.device))
         encoded.append(model.encode(batch)[0].cpu().contiguous())
         context.progress(min(start + BATCH_SIZE, num_train), num_train, "images")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fedsyn import schemas
+from fedsyn import interruption, schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import PseudoLabels
 from fedsyn.context import Context
@@ -30,6 +30,7 @@ def run(
     def predict(role: str) -> pd.DataFrame:
         parts = [assignments.iloc[:0].assign(pseudo_label=np.int64(), confidence=np.float32())]
         for _, own in assignments[assignments["role"] == role].groupby("client_id"):
+            interruption.check()
             outputs = probabilities(model, images[torch.tensor(own["sample_id"].to_numpy())].to(context.device))
             confidence, label = outputs.max(1)
             parts.append(own.assign(pseudo_label=label.cpu().numpy(), confidence=confidence.cpu().numpy()))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from diffusers import UNet2DModel
@@ -23,6 +24,7 @@ from fedsyn.randomness import generator
 from fedsyn.stages.autoencoder import load_autoencoder
 from fedsyn.stages.classifier import count_clients, load_classifier
 from fedsyn.stages.denoiser import believed_labels
+from fedsyn.synthesis.parts import generate_parts
 from fedsyn.synthesis.plan import plan_targets, to_generate
 
 
@@ -30,7 +32,8 @@ def run(
     inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, synthesis: Synthesis
 ) -> dict[str, float]:
     """Writes plan.parquet (client, class, have, target, to_generate, kept) and images.parquet (the images as PNG, in
-    the layout of Hugging Face datasets). Images stream to disk batch by batch: memory does not grow with their number.
+    the layout of Hugging Face datasets). Images stream to disk batch by batch: memory does not grow with their number,
+    and an interrupted run goes on with the next one.
 
     Raises:
         ValueError: no client lacks anything, so there is nothing to generate; or the filter kept nothing.
@@ -53,40 +56,40 @@ def run(
     mean, std = (moments[name].to(context.device)[:, None, None] for name in ("mean", "std"))
     shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
 
-    confirmed, kept_parts = 0, []
-    with pq.ParquetWriter(output.path("images.parquet"), schemas.SYNTHETIC_IMAGES, compression="zstd") as writer:
-        for start in range(0, len(wanted), synthesis.batch_size):
-            batch = wanted.iloc[start : start + synthesis.batch_size]
-            noise = image_noise(seed, batch, shape)
-            labels = torch.tensor(batch["class_id"].to_numpy(np.int64), device=context.device)
-            latents = sample_latents(
-                unet,
-                schedule,
-                torch.from_numpy(noise).to(context.device),
-                labels,
-                sampler=synthesis.sampler,
-                steps=synthesis.steps,
-                guidance_scale=synthesis.guidance_scale,
-            )
-            with torch.inference_mode():
-                images = to_bytes(autoencoder.decode(latents * std + mean))
-            agrees = (probabilities(classifier, images).argmax(1) == labels).cpu().numpy()
-            confirmed += int(agrees.sum())
-            keep = agrees if synthesis.filter else np.ones(len(batch), dtype=bool)
-            kept_parts.append(batch[keep])
-            writer.write_table(_rows(batch[keep], images.cpu().numpy()[keep], seed))
-            context.progress(start + len(batch), len(wanted), "images")
+    def make(start: int, stop: int) -> pa.Table:
+        batch = wanted.iloc[start:stop]
+        labels = torch.tensor(batch["class_id"].to_numpy(np.int64), device=context.device)
+        latents = sample_latents(
+            unet,
+            schedule,
+            torch.from_numpy(image_noise(seed, batch, shape)).to(context.device),
+            labels,
+            sampler=synthesis.sampler,
+            steps=synthesis.steps,
+            guidance_scale=synthesis.guidance_scale,
+        )
+        with torch.inference_mode():
+            images = to_bytes(autoencoder.decode(latents * std + mean))
+        agrees = (probabilities(classifier, images).argmax(1) == labels).cpu().numpy()
+        context.progress(stop, len(wanted), "images")
+        return _rows(batch, images.cpu().numpy(), seed).append_column("agrees", pa.array(agrees))
 
-    if not any(len(part) for part in kept_parts):
+    confirmed, kept = 0, np.zeros((count_clients(inputs), len(info["class_names"])), dtype=np.int64)
+    with pq.ParquetWriter(output.path("images.parquet"), schemas.SYNTHETIC_IMAGES, compression="zstd") as writer:
+        for table in generate_parts(len(wanted), synthesis.batch_size, make, context.checkpoints):
+            confirmed += pc.sum(table["agrees"]).as_py()
+            table = (table.filter(table["agrees"]) if synthesis.filter else table).drop_columns("agrees")
+            np.add.at(kept, (table["client_id"].to_numpy(), table["class_id"].to_numpy()), 1)
+            writer.write_table(table)
+
+    if not kept.any():
         raise ValueError(
             f"synthesis.filter dropped all {len(wanted)} images: the step-1 classifier confirms none; set it to false"
         )
-    kept = pd.concat(kept_parts).groupby(["client_id", "class_id"]).size().rename("kept").reset_index()
-    plan = plan.merge(kept, how="left", on=["client_id", "class_id"]).fillna({"kept": 0})
-    output.write_table("plan", plan, schemas.PLAN)
+    output.write_table("plan", plan.assign(kept=kept.ravel()), schemas.PLAN)
     return {
         "generated": len(wanted),
-        "kept": int(plan["kept"].sum()),
+        "kept": int(kept.sum()),
         "classifier_agreement": share(confirmed, len(wanted)),
     }
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fedsyn.artifacts import Checkpoints
 from fedsyn.config import Classifier
 from fedsyn.context import Context
 from fedsyn.data.images import to_input
@@ -85,23 +86,24 @@ def test_measuring_does_not_move_the_statistics_of_batch_normalisation():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_the_test_set_is_measured_every_so_many_rounds_and_after_the_last():
+def test_the_test_set_is_measured_every_so_many_rounds_and_after_the_last(tmp_path):
     chosen = Classifier(width=8, rounds=5, batch_size=8, evaluate_every=2)
     model, clients = small_problem()
     images, labels = clients[0].tensors
-    state = train_classifier(model, clients, images, labels, chosen, Context("classifier", torch.device("cpu")), seed=0)
+    context = Context("classifier", torch.device("cpu"), Checkpoints(tmp_path))
+    state = train_classifier(model, clients, images, labels, chosen, context, seed=0)
     assert [entry["round"] for entry in state.history if "test_accuracy" in entry] == [2, 4, 5]
     correct = probabilities(model, images).argmax(1) == labels
     assert state.history[-1]["test_accuracy"] == pytest.approx(correct.float().mean().item())
 
 
-def test_measuring_changes_nothing_of_the_training():
+def test_measuring_changes_nothing_of_the_training(tmp_path):
     trained = []
     for every in (1, 100):
         chosen = Classifier(width=8, rounds=3, batch_size=8, evaluate_every=every, normalization="batch")
         model, clients = small_problem(normalization="batch")
         images, labels = clients[0].tensors
-        context = Context("classifier", torch.device("cpu"))
+        context = Context("classifier", torch.device("cpu"), Checkpoints(tmp_path / str(every)))
         trained.append(train_classifier(model, clients, images, labels, chosen, context, seed=0))
     assert torch.equal(trained[0].weights, trained[1].weights)
     assert torch.equal(trained[0].statistics, trained[1].statistics)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fedsyn import schemas
-from fedsyn.artifacts import Artifact, Folder, Manifest
+from fedsyn.artifacts import Artifact, Attempt, Folder, Manifest
 from fedsyn.graph import REPORT
 
 Inputs = dict[str, Artifact]
@@ -153,10 +153,8 @@ def _manifest(stage: str, metrics: dict[str, float]) -> Manifest:
         seed=0,
         inputs={},
         fingerprint=None,
-        libraries={},
-        device="cpu",
-        threads=1,
-        started=now,
+        attempts=(Attempt(started=now, device="cpu", threads=1, engine="sequential", libraries={}),),
+        seconds=0.0,
         finished=now,
         metrics=metrics,
         files=(),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fedsyn.artifacts import Artifact, Folder
+from fedsyn.artifacts import Artifact, Checkpoints, Folder
 from fedsyn.config import Experiment
 from fedsyn.context import Context
 from fedsyn.graph import REPORT
@@ -24,7 +24,9 @@ def report(inputs: Inputs, folder: Path) -> tuple[Folder, dict[str, float]]:
     folder.mkdir()
     settings = REPORT.settings(Experiment.model_validate({}))
     output = Folder(folder)
-    return output, run(inputs, output, Context("report", torch.device("cpu")), **settings)
+    return output, run(
+        inputs, output, Context("report", torch.device("cpu"), Checkpoints(folder / "checkpoints")), **settings
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fedsyn.artifacts import Artifact, Store
+from fedsyn.artifacts import Artifact, Checkpoints, Store
 from fedsyn.config import Partition
 from fedsyn.context import Context
 from fedsyn.data.partition import PartitionError
@@ -30,7 +30,7 @@ def store(tmp_path):
 def partition(store: Store, settings: Partition = SETTINGS, seed: int = 0) -> Artifact:
     """The stage's files, published under the settings' own key."""
     dataset = handmade.dataset(store, LABELS, NUM_TRAIN, NUM_CLASSES)
-    context = Context("partition", torch.device("cpu"))
+    context = Context("partition", torch.device("cpu"), Checkpoints(store.root / "checkpoints"))
     key = hashlib.sha256(f"{settings!r} {seed}".encode()).hexdigest()[:24]
     metrics = {}
 

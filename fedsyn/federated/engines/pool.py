@@ -12,10 +12,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fedsyn import interruption
 from fedsyn.federated.client import Answer, Broadcast, Client, Task
 from fedsyn.federated.engines.worker import Part, Report
 
 logger = logging.getLogger(__name__)
+
+A_WHILE = 0.2
+"""Seconds after which a wait looks whether the run was asked to stop."""
 
 MAX_ATTEMPTS = 3
 """Workers that one client may take down with it."""
@@ -37,7 +41,8 @@ class WorkerPool(ABC):
 
     @abstractmethod
     def wait(self, busy: Sequence[int]) -> Mapping[int, Report | None]:
-        """Block until one of the `busy` workers has answered: its report, or None where the worker is gone."""
+        """Wait, not much longer than `A_WHILE`, until one of the `busy` workers has answered: its report, or None where
+        the worker is gone."""
 
     @abstractmethod
     def collect(self, worker: int) -> Part | None:
@@ -59,6 +64,7 @@ class WorkerPool(ABC):
         """Train every client of `cohort` from `broadcast`.
 
         Raises:
+            Interrupted: a signal asked to stop.
             RuntimeError: one client has taken down `MAX_ATTEMPTS` workers.
         """
         answer = Answer.empty(broadcast, len(cohort) if self.keeps_each else None)
@@ -96,6 +102,7 @@ class WorkerPool(ABC):
                 if waiting and worker not in busy:
                     busy[worker] = waiting.pop()
                     self.start(worker, busy[worker])
+            interruption.check()
             for worker, report in self.wait(list(busy)).items():
                 task = busy.pop(worker)
                 if report is None:
@@ -110,6 +117,7 @@ class WorkerPool(ABC):
 
     def _give_up(self, worker: int, tasks: Sequence[Task]) -> Sequence[Task]:
         """Replace a worker that is gone; its clients of this round have to be trained again."""
+        interruption.check()  # a signal to the whole process group has ended the workers too
         self._attempts.update([tasks[-1].client_id])
         if self._attempts[tasks[-1].client_id] >= MAX_ATTEMPTS:
             raise RuntimeError(

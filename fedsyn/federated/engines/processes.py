@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from fedsyn import interruption
 from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.engines.forkserver import context
-from fedsyn.federated.engines.pool import WorkerPool
+from fedsyn.federated.engines.pool import A_WHILE, WorkerPool
 from fedsyn.federated.engines.shared import SharedMemory, SharedTensor
 from fedsyn.federated.engines.worker import Part, Report, Worker, shards, skeleton
 from fedsyn.federated.flat import FlatModel
@@ -63,11 +64,13 @@ class ProcessEngine(WorkerPool):
         for worker in busy:
             process, connection = self.workers[worker]
             watched |= {connection: worker, process.sentinel: worker}
-        return {worker: self._receive(worker) for worker in {watched[ready] for ready in wait(list(watched))}}
+        return {worker: self._receive(worker) for worker in {watched[ready] for ready in wait(list(watched), A_WHILE)}}
 
     def collect(self, worker: int) -> Part | None:
         self._send(worker, "collect", self.sums[worker])
-        if not self.wait([worker])[worker]:
+        while worker not in (answers := self.wait([worker])):
+            interruption.check()
+        if not answers[worker]:
             return None
         updates, statistics = self.sums[worker]
         return updates.open().numpy(), statistics.open().numpy()

@@ -16,7 +16,7 @@ import torch
 
 from fedsyn.config import Execution
 from fedsyn.federated.client import Broadcast, Client, Task, Training
-from fedsyn.federated.engines.pool import WorkerPool
+from fedsyn.federated.engines.pool import A_WHILE, WorkerPool
 from fedsyn.federated.engines.worker import Part, Report, Worker, shards, skeleton
 from fedsyn.federated.flat import FlatModel
 
@@ -77,7 +77,7 @@ class RayEngine(WorkerPool):
         self.pending[self.workers[worker].train.remote(task)] = worker
 
     def wait(self, busy: Sequence[int]) -> Mapping[int, Report | None]:
-        ready, _ = self.ray.wait(list(self.pending), num_returns=1)
+        ready, _ = self.ray.wait(list(self.pending), num_returns=1, timeout=A_WHILE)
         return {self.pending.pop(reference): self._get(reference) for reference in ready}
 
     def collect(self, worker: int) -> Part | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fedsyn import interruption
 from fedsyn.config import FederatedTraining
 from fedsyn.federated.client import Answer, Broadcast, Client, Task, Training, Update
 from fedsyn.federated.flat import FlatModel, batch_norms
@@ -94,6 +95,7 @@ class VectorizedEngine:
         if corrections is not None:
             corrections = corrections[[task.row for _, task in group]]
         for active, width, batch, draws, mask in self._steps(group, broadcast.round_index):
+            interruption.check()
             with sdpa_kernel(SDPBackend.MATH):  # fused attention has no rule for stacking
                 gradient, loss = self.gradients(theta[:width], batch, draws, mask)  # (width, P), (width,)
             gradient, now = gradient[:active], theta[:active]

@@ -1,0 +1,119 @@
+"""A stage in progress: one writer a key, a draft that becomes the artifact, and checkpoints to go on from.
+
+Everything lies in `<store>/in_progress/<stage>-<key>/`: `lock`, `draft/`, `checkpoints/` and `record.json`. It is gone when
+the artifact is published, and is what a killed run leaves behind.
+"""
+
+import errno
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from fedsyn import interruption
+from fedsyn.artifacts.checkpoints import Checkpoints, Pace
+from fedsyn.artifacts.files import write_at_once
+from fedsyn.artifacts.folder import Folder
+from fedsyn.artifacts.lock import Lock
+from fedsyn.artifacts.manifest import Attempt, Input
+
+logger = logging.getLogger(__name__)
+
+LONGEST_NAP = 0.5
+"""Seconds between two looks at a lock that somebody holds."""
+
+REMINDER = 60.0
+"""Seconds between two messages about waiting."""
+
+
+class Record(BaseModel):
+    """What an attempt leaves for the next: the inputs that it read, and who worked so far."""
+
+    inputs: dict[str, Input]
+    attempts: tuple[Attempt, ...]
+    seconds: float
+    """Work before the last attempt."""
+
+
+class Work:
+    """The place of a stage in progress, held by its one writer."""
+
+    def __init__(self, place: Path, name: str, pace: Pace) -> None:
+        self.place, self.name = place, name
+        self.draft = Folder(place / "draft")
+        self.checkpoints = Checkpoints(place / "checkpoints", pace)
+        self.attempts: tuple[Attempt, ...] = ()
+        self.earlier_seconds = 0.0
+        shutil.rmtree(self.draft.root, ignore_errors=True)
+        self.draft.root.mkdir()
+
+    def begin(self, attempt: Attempt, inputs: Mapping[str, Input]) -> None:
+        """Say who works now, and from which bytes. Checkpoints made from others are dropped."""
+        record, kept = self._record(), self.checkpoints.newest()
+        if record is None or kept is None or record.inputs != dict(inputs):
+            self.checkpoints.clear()
+            self.attempts, self.earlier_seconds = (attempt,), 0.0
+        else:
+            last = record.attempts[-1].started.timestamp()
+            contributed = kept >= last  # otherwise the last attempt died before it kept anything
+            self.attempts = (*(record.attempts if contributed else record.attempts[:-1]), attempt)
+            self.earlier_seconds = record.seconds + max(0.0, kept - last)
+            self._tell_differences()
+        record = Record(inputs=dict(inputs), attempts=self.attempts, seconds=self.earlier_seconds)
+        write_at_once(self.place / "record.json", record.model_dump_json(indent=2))
+
+    def leave(self, published: bool) -> None:
+        """Clear away what nobody needs: all of it, unless there are checkpoints to go on from."""
+        if published or self.checkpoints.newest() is None:
+            shutil.rmtree(self.place, ignore_errors=True)
+        else:
+            shutil.rmtree(self.draft.root, ignore_errors=True)
+
+    def _record(self) -> Record | None:
+        with suppress(FileNotFoundError, ValidationError):
+            return Record.model_validate_json((self.place / "record.json").read_text(encoding="utf-8"))
+        return None
+
+    def _tell_differences(self) -> None:
+        before, now = (attempt.circumstances() for attempt in self.attempts[-2:])
+        changed = [f"{name} {before.get(name)} -> {now.get(name)}" for name in now if now[name] != before.get(name)]
+        if changed:
+            logger.warning(
+                "%s: goes on from a checkpoint that was made under other circumstances (%s); its last bits may differ "
+                "from those of a run in one piece",
+                self.name,
+                ", ".join(changed),
+            )
+
+
+@contextmanager
+def held(lock: Lock, name: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold `lock`; where another run does, wait for it and say so.
+
+    Raises:
+        Interrupted: a signal asked to stop meanwhile.
+        OSError: the lock's file cannot be made.
+    """
+    nap, next_reminder = 0.01, time.monotonic() + 0.2
+    while not lock.acquire(shared=shared):
+        interruption.check()
+        if time.monotonic() >= next_reminder:
+            logger.info("%s: held by %s; waiting", name, lock.holder() or "another run")
+            next_reminder = time.monotonic() + REMINDER
+        time.sleep(nap)
+        nap = min(2 * nap, LONGEST_NAP)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk or a quota is full; safetensors tells it in words only."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    words = ("os error 28", "os error 122", "os error 27", "StorageFull", "No space left")
+    return getattr(error, "errno", None) in full or any(word in str(error) for word in words)

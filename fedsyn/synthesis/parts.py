@@ -1,0 +1,55 @@
+"""A generation that can be stopped: images come in batches, and parts of them are kept on the way."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedsyn import interruption
+from fedsyn.artifacts import Checkpoints
+
+MOST_PENDING = 64
+"""Batches that wait in memory at most."""
+
+
+def generate_parts(
+    total: int, batch_size: int, make: Callable[[int, int], pa.Table], parts: Checkpoints
+) -> Iterator[pa.Table]:
+    """The tables of all batches, in order: those that `parts` has from an earlier attempt, and new ones.
+
+    `make(start, stop)` makes images [start, stop). A table is handed over when it is on disk, one row group a batch: memory
+    does not grow with `total`. Whoever goes on after an interruption makes the same batches.
+
+    Raises:
+        Interrupted: a signal asked to stop; what was made is in `parts`.
+    """
+    done = kept = parts.chain()[-1].stop if parts.chain() else 0
+    pending: list[pa.Table] = []
+
+    def save() -> None:
+        nonlocal kept
+        if pending:
+            parts.save(kept, done, "parquet", lambda path: _write(pending, path))
+            kept = done
+            pending.clear()
+
+    try:
+        while done < total:
+            interruption.check()
+            stop = min(done + batch_size, total)
+            pending.append(make(done, stop))
+            done = stop
+            if parts.due() or len(pending) == MOST_PENDING:
+                save()
+    finally:
+        save()
+    for part in parts.chain():
+        file = pq.ParquetFile(part.path)
+        yield from map(file.read_row_group, range(file.num_row_groups))
+
+
+def _write(tables: list[pa.Table], path: Path) -> None:
+    with pq.ParquetWriter(path, tables[0].schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
