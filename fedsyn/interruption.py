@@ -1,15 +1,15 @@
 """Being asked to stop: Ctrl-C, a scheduler's SIGTERM, a pre-empted machine.
 
 The first signal asks; whoever computes looks (`check`) after each batch, keeps what it has, and leaves with
-`Interrupted`. A second one ends the process at once, which costs no more than the work since the last checkpoint. Signals
-belong to a process and not to a caller, so this is the one thing here that is kept and not passed.
+`Interrupted`. A second one ends the process at once, which costs no more than the work since the last checkpoint.
+Signals belong to a process and not to a caller, so this is the one thing here that is kept and not passed.
 """
 
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 EXIT_CODE = 75
@@ -49,9 +49,9 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
-        _asked.clear()
         for number, handler in earlier.items():
             signal.signal(number, handler)
+        _asked.clear()
 
 
 def _ask(number: int, frame: FrameType | None) -> None:
@@ -59,4 +59,5 @@ def _ask(number: int, frame: FrameType | None) -> None:
     if _asked:
         os._exit(128 + number)
     _asked.append(name)
-    os.write(2, f"\n{name}: stopping after this batch; once more to stop at once\n".encode())
+    with suppress(OSError):  # nobody reads it any more
+        os.write(2, f"\n{name}: stopping after this batch; once more to stop at once\n".encode())

@@ -10,10 +10,11 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsyn.artifacts.files import flush_file, flush_folder, sha256
+from fedsyn.artifacts.files import flush_file, flush_folder, remove, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Checkpoints:
         flush_folder(self.folder)
         for other in self._named():
             if other.path != path and start <= other.start and other.stop <= stop:
-                other.path.unlink()
+                remove(other.path)
         self._last = time.monotonic()
         self._cost = self._last - began
 
@@ -83,12 +84,11 @@ class Checkpoints:
         A damaged one is removed, named in the log, and done without.
         """
         usable = [found for found in self._named() if self._verified(found)]
-        chain: list[Checkpoint] = []
-        done = 0
-        while following := [found for found in usable if found.start == done and found.stop > done]:
-            chain.append(max(following, key=lambda found: found.stop))
-            done = chain[-1].stop
-        return chain
+        chains: dict[int, list[Checkpoint]] = {0: []}  # n -> some that cover [0, n)
+        for found in sorted(usable, key=lambda found: (found.start, found.stop)):
+            if found.start in chains and found.start < found.stop:
+                chains.setdefault(found.stop, [*chains[found.start], found])
+        return chains[max(chains)]
 
     def units(self) -> int:
         """The units that are kept, by the names alone: for listings, never for computation."""
@@ -99,15 +99,21 @@ class Checkpoints:
 
     def newest(self) -> float | None:
         """When the last one was kept, in seconds since the epoch; None where there is none."""
-        return max((found.path.stat().st_mtime for found in self._named()), default=None)
+        times = []
+        for found in self._named():
+            with suppress(FileNotFoundError):  # its writer has just dropped it
+                times.append(found.path.lstat().st_mtime)
+        return max(times, default=None)
 
     def clear(self) -> None:
         """Drop them all."""
         for found in self._named():
-            found.path.unlink()
+            remove(found.path)
 
     def _named(self) -> list[Checkpoint]:
-        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        names: list[str] = []
+        with suppress(FileNotFoundError):
+            names = os.listdir(self.folder)
         matches = [match for name in sorted(names) if (match := NAME.fullmatch(name))]
         return [
             Checkpoint(self.folder / match[0], int(match["start"]), int(match["stop"]), match["sha256"])
@@ -118,5 +124,5 @@ class Checkpoints:
         if not found.path.is_symlink() and found.path.is_file() and sha256(found.path) == found.sha256:
             return True
         logger.warning("checkpoint %s is damaged; going on without it", found.path)
-        found.path.unlink(missing_ok=True)
+        remove(found.path)
         return False

@@ -1,7 +1,9 @@
 """Files as the store needs them: hashed, flushed, listed without following links, written at once."""
 
+import errno
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -25,6 +27,33 @@ def plain_size(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_plain(path: str, largest: int) -> bytes | None:
+    """The content of a regular file of at most `largest` bytes; None for anything else and for nothing."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOTDIR):  # a link, a socket, a file for a folder
+            return None
+        raise
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
+            return None
+        return os.read(file, status.st_size)
+    finally:
+        os.close(file)
 
 
 def write_at_once(path: Path, text: str) -> None:

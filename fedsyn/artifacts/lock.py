@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,8 +43,10 @@ class Lock:
         Raises:
             OSError: the file cannot be made or locked (a read-only or full disk, a file system without `flock`).
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.parent.mkdir(parents=True, exist_ok=True)
         try:
+            with suppress(FileExistsError):
+                self.path.parent.mkdir()
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:  # its folder has just been removed by the holder
             return False

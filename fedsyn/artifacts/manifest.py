@@ -6,12 +6,12 @@ In `manifest.json` a last field, `sha256`, covers every byte before it: an edite
 import hashlib
 import json
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from fedsyn.artifacts.files import list_files, plain_size, sha256
+from fedsyn.artifacts.files import list_files, read_plain, sha256
 
 LARGEST = 16 * 2**20
 """Bytes beyond which a file is no manifest and is not read."""
@@ -31,8 +31,7 @@ class FileEntry(BaseModel):
     @field_validator("name")
     @classmethod
     def _stays_inside(cls, name: str) -> str:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or str(path) != name or "\\" in name:
+        if "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
             raise ValueError(f"file name must be a plain relative path, got {name!r}")
         return name
 
@@ -99,17 +98,16 @@ class Manifest(BaseModel):
         return f'{body}{SEAL}{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
 
     @staticmethod
-    def read(folder: Path) -> "Manifest":
+    def read(folder: Path | str) -> "Manifest":
         """The manifest of an artifact's folder.
 
         Raises:
             ValueError: it is not there, not a plain file, too large, damaged, or not a manifest.
         """
-        path = folder / "manifest.json"
-        size = plain_size(path)
-        if size is None or size > LARGEST:
-            raise ValueError("it has no manifest" if size is None else f"its manifest has {size:,} bytes")
-        return Manifest.unsealed(path.read_bytes())
+        content = read_plain(f"{folder}/manifest.json", LARGEST)
+        if content is None:
+            raise ValueError(f"it has no manifest that is a plain file of at most {LARGEST:,} bytes")
+        return Manifest.unsealed(content)
 
     @staticmethod
     def unsealed(content: bytes) -> "Manifest":

@@ -1,13 +1,13 @@
 """The store: `<root>/<stage>/<key>/` holds a stage's files and its manifest.
 
-Published whole or not at all (written elsewhere in the store, flushed, renamed), trusted never (opening an artifact checks
-every byte, and one that fails is moved to `<root>/quarantine/`), and made by one writer at a time.
+Published whole or not at all (written elsewhere in the store, flushed, renamed), trusted never (opening an artifact
+checks every byte, and one that fails is moved to `<root>/quarantine/`), and made by one writer at a time.
 """
 
 import logging
 import os
 import re
-import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +18,7 @@ from fedsyn.artifacts.files import flush_folder, flush_tree, list_files, plain_s
 from fedsyn.artifacts.folder import Folder
 from fedsyn.artifacts.lock import Lock
 from fedsyn.artifacts.manifest import Input, Manifest
-from fedsyn.artifacts.work import Work, held, is_full
+from fedsyn.artifacts.work import Work, clear_away, held, is_full
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,8 @@ class Store:
         lock = Lock(place / "lock")
         try:
             with held(self.gate(), f"store {self.root}", shared=True):
-                lock.acquire()
+                while not lock.acquire():  # somebody has just looked whether it is held
+                    time.sleep(0.01)
                 write_at_once(place / "artifacts.txt", "".join(f"{stage}/{artifacts[stage]}\n" for stage in artifacts))
         except OSError:  # a store that cannot be written is not cleaned by us either
             yield
@@ -157,20 +158,26 @@ class Store:
 
     def manifests(self, stage: str | None = None) -> Iterator[Manifest]:
         """The readable manifests (of `stage`), the files unverified: for listings, never for computation."""
-        for folder in self.folders(stage):
-            with suppress(ValueError, OSError):
-                manifest = Manifest.read(folder)
-                if (manifest.stage, manifest.key) == (folder.parent.name, folder.name):
-                    yield manifest
+        for name, key in self.names(stage):
+            manifest = self.manifest(name, key)
+            if manifest is not None:
+                yield manifest
 
-    def folders(self, stage: str | None = None) -> Iterator[Path]:
-        """The folders of all artifacts (of `stage`), in order of their names."""
+    def manifest(self, stage: str, key: str) -> Manifest | None:
+        """A readable manifest, the files unverified; None where there is none."""
+        with suppress(ValueError, OSError):
+            manifest = Manifest.read(f"{self.root}/{stage}/{key}")
+            if (manifest.stage, manifest.key) == (stage, key):
+                return manifest
+        return None
+
+    def names(self, stage: str | None = None) -> Iterator[tuple[str, str]]:
+        """Stage and key of all artifacts (of `stage`), damaged ones too, in order of their names."""
         stages = [stage] if stage else sorted(os.listdir(self.root)) if self.root.is_dir() else []
         for name in stages:
             parent = self.root / name
-            if name in ("in_progress", "quarantine") or not parent.is_dir():
-                continue
-            yield from (parent / key for key in sorted(os.listdir(parent)) if KEY.fullmatch(key))
+            if name not in ("in_progress", "quarantine") and parent.is_dir():
+                yield from ((name, key) for key in sorted(os.listdir(parent)) if KEY.fullmatch(key))
 
     def check(self, stage: str, key: str) -> str | None:
         """What is wrong with an artifact, every byte of it read; None where nothing is. Moves nothing."""
@@ -197,7 +204,7 @@ class Store:
         lock = Lock(self.place(stage, key) / "lock")
         with suppress(OSError):
             if lock.acquire():
-                shutil.rmtree(self.place(stage, key), ignore_errors=True)
+                clear_away(self.place(stage, key))
                 lock.release()
 
     def _unwritable(self, name: str, error: Exception) -> StoreError:

@@ -1,22 +1,21 @@
 """A stage in progress: one writer a key, a draft that becomes the artifact, and checkpoints to go on from.
 
-Everything lies in `<store>/in_progress/<stage>-<key>/`: `lock`, `draft/`, `checkpoints/` and `record.json`. It is gone when
-the artifact is published, and is what a killed run leaves behind.
+Everything lies in `<store>/in_progress/<stage>-<key>/`: `lock`, `draft/`, `checkpoints/` and `record.json`. It is gone
+when the artifact is published, and is what a killed run leaves behind.
 """
 
 import errno
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field
 
 from fedsyn import interruption
 from fedsyn.artifacts.checkpoints import Checkpoints, Pace
-from fedsyn.artifacts.files import write_at_once
+from fedsyn.artifacts.files import remove, write_at_once
 from fedsyn.artifacts.folder import Folder
 from fedsyn.artifacts.lock import Lock
 from fedsyn.artifacts.manifest import Attempt, Input
@@ -34,9 +33,16 @@ class Record(BaseModel):
     """What an attempt leaves for the next: the inputs that it read, and who worked so far."""
 
     inputs: dict[str, Input]
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[Attempt, ...] = Field(min_length=1)
     seconds: float
     """Work before the last attempt."""
+
+    @staticmethod
+    def read(place: Path) -> "Record | None":
+        """The record of the stage in progress in `place`, or None where nobody has begun."""
+        with suppress(FileNotFoundError, ValueError):  # not there, or no record
+            return Record.model_validate_json((place / "record.json").read_text(encoding="utf-8"))
+        return None
 
 
 class Work:
@@ -48,12 +54,12 @@ class Work:
         self.checkpoints = Checkpoints(place / "checkpoints", pace)
         self.attempts: tuple[Attempt, ...] = ()
         self.earlier_seconds = 0.0
-        shutil.rmtree(self.draft.root, ignore_errors=True)
+        remove(self.draft.root)
         self.draft.root.mkdir()
 
     def begin(self, attempt: Attempt, inputs: Mapping[str, Input]) -> None:
         """Say who works now, and from which bytes. Checkpoints made from others are dropped."""
-        record, kept = self._record(), self.checkpoints.newest()
+        record, kept = Record.read(self.place), self.checkpoints.newest()
         if record is None or kept is None or record.inputs != dict(inputs):
             self.checkpoints.clear()
             self.attempts, self.earlier_seconds = (attempt,), 0.0
@@ -69,14 +75,9 @@ class Work:
     def leave(self, published: bool) -> None:
         """Clear away what nobody needs: all of it, unless there are checkpoints to go on from."""
         if published or self.checkpoints.newest() is None:
-            shutil.rmtree(self.place, ignore_errors=True)
+            clear_away(self.place)
         else:
-            shutil.rmtree(self.draft.root, ignore_errors=True)
-
-    def _record(self) -> Record | None:
-        with suppress(FileNotFoundError, ValidationError):
-            return Record.model_validate_json((self.place / "record.json").read_text(encoding="utf-8"))
-        return None
+            remove(self.draft.root)
 
     def _tell_differences(self) -> None:
         before, now = (attempt.circumstances() for attempt in self.attempts[-2:])
@@ -88,6 +89,14 @@ class Work:
                 self.name,
                 ", ".join(changed),
             )
+
+
+def clear_away(place: Path) -> None:
+    """Remove a stage's place, which the caller holds. The lock goes last: with it gone, the next writer begins."""
+    with suppress(OSError):
+        for path in sorted(place.iterdir(), key=lambda path: path.name == "lock"):
+            remove(path)
+        place.rmdir()
 
 
 @contextmanager

@@ -50,9 +50,9 @@ def federated_training(
 
     `model`'s weights are theta^0 unless `state` continues an earlier training. With `recompute`, the cohort measures
     BatchNorm's statistics anew after each round. `num_clients` is K, clients without a sample included (default: those
-    with one): privacy's denominator must not depend on the data. From `checkpoints`, what an earlier attempt has kept is
-    gone on from, to the same bits, and there what this one does is kept. `after_round` sees the state after each round, with
-    the model at `state.result()`, and may add measurements to the last entry of its history.
+    with one): privacy's denominator must not depend on the data. What an earlier attempt has kept in `checkpoints` is
+    gone on from, to the same bits, and this one keeps its rounds there. `after_round` sees the state after each round,
+    with the model at `state.result()`, and may add measurements to the last entry of its history.
 
     Raises:
         ValueError: no client has a sample; a client's loss or update is not finite (the message names round and

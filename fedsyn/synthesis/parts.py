@@ -18,13 +18,25 @@ def generate_parts(
 ) -> Iterator[pa.Table]:
     """The tables of all batches, in order: those that `parts` has from an earlier attempt, and new ones.
 
-    `make(start, stop)` makes images [start, stop). A table is handed over when it is on disk, one row group a batch: memory
-    does not grow with `total`. Whoever goes on after an interruption makes the same batches.
+    `make(start, stop)` makes images [start, stop). A table is handed over when it is on disk, one row group a batch:
+    memory does not grow with `total`. Whoever goes on after an interruption makes the same batches.
 
     Raises:
         Interrupted: a signal asked to stop; what was made is in `parts`.
     """
-    done = kept = parts.chain()[-1].stop if parts.chain() else 0
+    chain = parts.chain()
+    while (done := chain[-1].stop if chain else 0) < total:
+        _make_the_rest(done, total, batch_size, make, parts)
+        chain = parts.chain()  # read again: what a disk has lost meanwhile is made again
+    for part in chain:
+        file = pq.ParquetFile(part.path)
+        yield from map(file.read_row_group, range(file.num_row_groups))
+
+
+def _make_the_rest(
+    done: int, total: int, batch_size: int, make: Callable[[int, int], pa.Table], parts: Checkpoints
+) -> None:
+    kept = done
     pending: list[pa.Table] = []
 
     def save() -> None:
@@ -44,9 +56,6 @@ def generate_parts(
                 save()
     finally:
         save()
-    for part in parts.chain():
-        file = pq.ParquetFile(part.path)
-        yield from map(file.read_row_group, range(file.num_row_groups))
 
 
 def _write(tables: list[pa.Table], path: Path) -> None:

@@ -1,0 +1,67 @@
+"""What all commands share: the console, common options, and how bad input is refused."""
+
+import gc
+from collections.abc import Mapping
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedsyn.artifacts import Store, StoreError
+from fedsyn.config import Experiment
+from fedsyn.data.catalogue import DatasetError, locate
+from fedsyn.presets import ConfigError, load_experiment, parse_assignments
+
+console = Console()
+
+Preset = Annotated[str, typer.Option(help="Experiment to start from; `fedsyn presets` lists them")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10, execution.compile=true"),
+]
+StoreUrl = Annotated[str, typer.Option("--store", help="The artifact store: a folder")]
+
+
+def refuse(message: str, code: int = 2) -> NoReturn:
+    """Say what is wrong and leave."""
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def parse(assignments: list[str] | None) -> dict[str, object]:
+    """The overrides of `--set`."""
+    try:
+        return parse_assignments(assignments or [])
+    except ConfigError as error:
+        refuse(str(error))
+
+
+def experiment_of(preset: str, overrides: Mapping[str, object]) -> Experiment:
+    """The experiment that was asked for."""
+    try:
+        return load_experiment(preset, overrides)
+    except ConfigError as error:
+        refuse(str(error))
+
+
+def find_data(experiment: Experiment) -> None:
+    """Refuse a data set that is not on this machine."""
+    try:
+        locate(experiment.dataset)
+    except DatasetError as error:
+        refuse(str(error))
+
+
+def browse(store: str) -> Store:
+    """The store that was named, for a command that reads manifests and ends."""
+    gc.disable()  # with ten thousand manifests it would take a second, and free nothing
+    return open_named(store)
+
+
+def open_named(store: str) -> Store:
+    """The store that was named."""
+    try:
+        return Store(store)
+    except StoreError as error:
+        refuse(str(error))
