@@ -39,7 +39,6 @@ def text(*arguments: str) -> str:
         (["--set", "pseudo_labels.confidence_grid=[0.9,0.95]"], ["confidence_grid must begin with 0"]),
         (["--device", "tpu"], ["device", "'tpu'"]),
         (["--device", "cuda:99"], ["execution.device", "'cuda:99'", "'cpu'"]),
-        (["--store", "s3://bucket/prefix"], ["store must be a local folder"]),
     ],
 )
 def test_bad_input_names_the_field_the_value_and_the_way_out(arguments, words, tmp_path):

@@ -1,0 +1,79 @@
+"""What checkpoints cost a training of a preset: off, at the default pace, after every round, in alternation.
+
+    python benchmarks/checkpointing.py --preset fashion-mnist --rounds 12 --repeats 3
+
+The images are random: only their number and shape matter here. "Kept" is the share of a training's time that went into
+writing checkpoints; "ratio" is a training's time over that without them, medians over repeats.
+"""
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from trainings import SIZES, Problem, problems
+
+from fedsyn.artifacts import Checkpoints, Pace
+from fedsyn.config import FederatedTraining
+from fedsyn.federated.training import federated_training
+from fedsyn.models.initialize import initialize
+from fedsyn.presets import load_experiment
+
+PACES = {"off": None, "default": Pace(), "every round": Pace(rounds=1)}
+
+
+class Timed(Checkpoints):
+    """Checkpoints that know what they cost."""
+
+    seconds, bytes = 0.0, 0
+
+    def save(self, *arguments: object) -> None:
+        began = time.perf_counter()
+        super().save(*arguments)  # type: ignore[arg-type]
+        self.seconds += time.perf_counter() - began
+        self.bytes = sum(path.stat().st_size for path in self.folder.iterdir())
+
+
+def train(problem: Problem, settings: FederatedTraining, pace: Pace | None) -> tuple[float, float, int]:
+    """Seconds of a training, seconds of them in checkpoints, and bytes of the last one."""
+    model, clients, objective = problem
+    initialize(model, 0, "benchmark")
+    with tempfile.TemporaryDirectory(dir=".") as folder:  # on the disk that a store would be on
+        checkpoints = None if pace is None else Timed(Path(folder), pace)
+        began = time.perf_counter()
+        federated_training(model, clients, objective, settings, seed=0, stage="benchmark", checkpoints=checkpoints)
+        seconds = time.perf_counter() - began
+        return (seconds, 0.0, 0) if checkpoints is None else (seconds, checkpoints.seconds, checkpoints.bytes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="fashion-mnist", choices=SIZES)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| training | checkpoint, MB | pace | seconds | kept | ratio |")
+    print("| --- | ---: | --- | ---: | ---: | ---: |")
+    for name, (settings, make) in problems(load_experiment(args.preset), *SIZES[args.preset]).items():
+        chosen = settings.model_copy(update={"rounds": args.rounds})
+        runs: dict[str, list[tuple[float, float, int]]] = {label: [] for label in PACES}
+        for _ in range(args.repeats):
+            for label, pace in PACES.items():
+                runs[label].append(train(make(), chosen, pace))
+        without = statistics.median(seconds for seconds, _, _ in runs["off"])
+        for label, own in runs.items():
+            seconds = statistics.median(run[0] for run in own)
+            kept = statistics.median(run[1] / run[0] for run in own)
+            size = f"{own[0][2] / 1e6:.1f}"
+            print(f"| {name} | {size} | {label} | {seconds:.1f} | {kept:.2%} | {seconds / without:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Real Python processes, for what only a process can do: hold a lock, get a signal, be killed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def python(code: str, *arguments: object) -> Iterator[subprocess.Popen]:
+    """A process that runs `code` with `arguments` as its sys.argv[1:]; killed at the end, unless it is over."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def said(child: subprocess.Popen) -> str:
+    """The next line that a process says."""
+    line = child.stdout.readline().strip()
+    assert line, child.stderr.read()
+    return line
