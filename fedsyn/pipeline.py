@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fedsyn import interruption
-from fedsyn.artifacts import Artifact, Attempt, Input, Manifest, Pace, Store
+from fedsyn.artifacts import Artifact, Attempt, Input, Manifest, Pace, Store, open_store
 from fedsyn.artifacts.manifest import describe
 from fedsyn.artifacts.work import Work
 from fedsyn.config import Execution, Experiment, FederatedTraining
@@ -53,7 +53,7 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
         StoreError: the store cannot be written or is full, or an input is gone.
         Interrupted: a signal asked to stop; what was done is kept.
     """
-    store = Store(execution.store)
+    store = store_of(execution)
     fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
     key = stage.key(experiment, {name: manifest.key for name, manifest in inputs.items()}, fingerprint)
     read = {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
@@ -139,8 +139,17 @@ def running(experiment: Experiment, execution: Execution) -> Iterator[None]:
     Raises:
         DatasetError: the data set is not on this machine.
     """
-    with interruption.listening(), Store(execution.store).hold(keys(experiment)):
+    with interruption.listening(), store_of(execution).hold(keys(experiment)):
         yield
+
+
+def store_of(execution: Execution) -> Store:
+    """The store that a run uses.
+
+    Raises:
+        StoreError: its URL cannot be used, or its cache cannot be written.
+    """
+    return open_store(execution.store, execution.cache, execution.cache_gib)
 
 
 def keys(experiment: Experiment) -> dict[str, str]:

@@ -28,6 +28,7 @@ def plan(experiment: Experiment, keys: Mapping[str, str], fingerprint: str, stor
     Files are not read, so that a damaged one shows only when the stage opens it.
     """
     manifests = {(manifest.stage, manifest.key): manifest for manifest in store.manifests()}
+    there = set(store.names())
     wanted = {stage.name: _identity(stage, experiment, keys, fingerprint) for stage in STAGES}
     ancestry = Ancestry([*map(Identity.of, manifests.values()), *wanted.values()])
     made = Ancestry(map(Identity.of, manifests.values()))
@@ -43,7 +44,7 @@ def plan(experiment: Experiment, keys: Mapping[str, str], fingerprint: str, stor
         like = manifests.get((stage.name, nearest.key)) if nearest else None
         ahead = [name for name in stage.inputs if not steps[name].cached]
         why = _why(ancestry.differences(nearest, identity, ahead), ahead, told) if nearest else "nothing like it"
-        if store.folder(stage.name, identity.key).exists():
+        if (stage.name, identity.key) in there:
             why = "its manifest is damaged"
         if progress := _progress(store, identity):
             why = f"{progress}; {why}"

@@ -1,15 +1,17 @@
 """DDSA-FSSL as a Prefect flow: the stages of the method in plain order."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from fedsyn.config import Execution, Experiment
+from fedsyn.config.overrides import Overrides
 from fedsyn.pipeline import Result, running
-from fedsyn.presets import DEFAULT_PRESET, load_experiment
+from fedsyn.presets import DEFAULT_PRESET, load_experiment, preset_names
 from tasks.autoencoder import autoencoder
 from tasks.classifier import classifier
 from tasks.dataset import dataset
@@ -22,6 +24,8 @@ from tasks.retrain import retrain
 from tasks.selection import selection
 from tasks.synthesis import synthesis
 
+Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]
+
 ONE_STAGE_AT_A_TIME: Any = ThreadPoolTaskRunner(max_workers=1)
 """Independent stages are independent in the graph; on one device they would only take each other's cores."""
 
@@ -29,15 +33,15 @@ ONE_STAGE_AT_A_TIME: Any = ThreadPoolTaskRunner(max_workers=1)
 def run_name() -> str:
     """`fashion-mnist labeled=10% seed=3`, say."""
     parameters = flow_run.parameters
-    experiment = load_experiment(parameters["preset"], parameters["overrides"])
+    experiment = load_experiment(parameters["preset"], Overrides.model_validate(parameters["overrides"]).given())
     share = f"labeled={experiment.partition.labeled_fraction:.3g}"
     return f"{experiment.dataset.name} {share} seed={experiment.seed}"
 
 
 @flow(name="ddsa-fssl", flow_run_name=run_name, task_runner=ONE_STAGE_AT_A_TIME, persist_result=False)
 def ddsa_fssl(
-    preset: str = DEFAULT_PRESET,
-    overrides: dict[str, Any] | None = None,
+    preset: Preset = DEFAULT_PRESET,
+    overrides: Overrides = Overrides(),  # noqa: B008 (frozen)
     execution: Execution = Execution(),  # noqa: B008 (frozen)
 ) -> dict[str, Result]:
     """Run every stage of the method, or find its artifact in the store.
@@ -48,7 +52,7 @@ def ddsa_fssl(
         execution: Store, device, engine and threads: how the run is carried out. Another device, number of threads or
             engine may change results by rounding, nothing else does.
     """
-    experiment = load_experiment(preset, overrides)
+    experiment = load_experiment(preset, overrides.given())
     with running(experiment, execution):
         return chain(experiment, execution)
 

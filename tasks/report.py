@@ -4,9 +4,10 @@ import base64
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from fedsyn.artifacts import Artifact, Manifest, Store
+from fedsyn.artifacts import Artifact, Manifest
 from fedsyn.config import Execution, Experiment
 from fedsyn.graph import REPORT
+from fedsyn.pipeline import store_of
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.preview import preview
 from tasks.stage import Published, manifest_of, publish, stage_task
@@ -45,7 +46,7 @@ def report(
         synthesis=synthesis,
         retrain=retrain,
     )
-    show(Store(execution.store).open(manifest_of(published)), experiment)
+    show(store_of(execution).open(manifest_of(published)), experiment)
     return published
 
 

@@ -42,11 +42,21 @@ class Checkpoint:
     sha256: str
 
 
+class Mirror:
+    """Where copies of what a stage in progress keeps go: nowhere, unless its store says otherwise."""
+
+    def begun(self) -> None:
+        """The record of a new attempt is written; checkpoints that it cannot use are gone."""
+
+    def kept(self) -> None:
+        """A checkpoint is written; those that it covers are gone."""
+
+
 class Checkpoints:
     """The checkpoints of one stage in progress, in a folder of their own."""
 
     def __init__(self, folder: Path, pace: Pace = Pace()) -> None:
-        self.folder, self.pace = folder, pace
+        self.folder, self.pace, self.mirror = folder, pace, Mirror()
         self._last, self._cost = time.monotonic(), 0.0
 
     def due(self, rounds: int = 0) -> bool:
@@ -63,6 +73,7 @@ class Checkpoints:
 
         Raises:
             OSError: the file cannot be written; earlier checkpoints are as they were.
+            StoreError: another machine has taken the work over.
         """
         began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +86,7 @@ class Checkpoints:
         for other in self._named():
             if other.path != path and start <= other.start and other.stop <= stop:
                 remove(other.path)
+        self.mirror.kept()
         self._last = time.monotonic()
         self._cost = self._last - began
 

@@ -10,6 +10,7 @@ from fedsyn.artifacts.checkpoints import Checkpoints
 from fedsyn.artifacts.lineage import Ancestry, Identity
 from fedsyn.artifacts.lock import Lock, is_held
 from fedsyn.artifacts.manifest import Manifest
+from fedsyn.artifacts.remote import RemoteStore
 from fedsyn.artifacts.store import Store, StoreError
 from fedsyn.artifacts.work import Record, held
 
@@ -41,8 +42,10 @@ def clean(store: Store, extent: Extent, *, dry_run: bool = False) -> list[Leftov
     Runs that begin meanwhile wait for the moment in which folders are moved aside; deleting them comes after.
 
     Raises:
-        StoreError: the store cannot be written.
+        StoreError: the store cannot be written, or is not a folder.
     """
+    if isinstance(store, RemoteStore):
+        raise StoreError(f"store {store.objects.url} is not a folder: clean it with its server's own tools")
     if dry_run:
         return list(_leftovers(store, extent))
     aside = store.root / "in_progress"

@@ -192,7 +192,8 @@ class Store:
         if not os.path.lexists(folder):
             return None
         try:
-            manifest = _verify(folder, inputs)
+            manifest = verify(folder)
+            check_inputs(manifest, inputs)
         except FileNotFoundError:  # another run has just moved it
             return None
         except OSError as error:  # says nothing about the artifact
@@ -227,7 +228,12 @@ class DamagedArtifact(Exception):
     """An artifact that must not be used, and why."""
 
 
-def _verify(folder: Path, inputs: Mapping[str, Input] | None) -> Manifest:
+def verify(folder: Path) -> Manifest:
+    """The manifest of an artifact whose every byte is as it says.
+
+    Raises:
+        DamagedArtifact: one is not.
+    """
     if folder.is_symlink() or not folder.is_dir():
         raise DamagedArtifact("it is no folder")
     try:
@@ -242,7 +248,14 @@ def _verify(folder: Path, inputs: Mapping[str, Input] | None) -> Manifest:
         path = folder / file.name
         if plain_size(path) != file.size or sha256(path) != file.sha256:
             raise DamagedArtifact(f"{file.name} has other bytes than its manifest says")
+    return manifest
+
+
+def check_inputs(manifest: Manifest, inputs: Mapping[str, Input] | None) -> None:
+    """
+    Raises:
+        DamagedArtifact: the artifact was made from other bytes than `inputs` says, if it says any.
+    """
     if inputs is not None and manifest.inputs != dict(inputs):
         stale = [name for name in manifest.inputs if manifest.inputs[name] != inputs.get(name)]
         raise DamagedArtifact(f"it was made from other bytes of {', '.join(stale) or 'its inputs'}")
-    return manifest

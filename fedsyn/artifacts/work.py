@@ -7,7 +7,7 @@ when the artifact is published, and is what a killed run leaves behind.
 import errno
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fedsyn import interruption
 from fedsyn.artifacts.checkpoints import Checkpoints, Pace
 from fedsyn.artifacts.files import remove, write_at_once
 from fedsyn.artifacts.folder import Folder
-from fedsyn.artifacts.lock import Lock
+from fedsyn.artifacts.lock import Holder, Lock
 from fedsyn.artifacts.manifest import Attempt, Input
 
 logger = logging.getLogger(__name__)
@@ -65,12 +65,13 @@ class Work:
             self.attempts, self.earlier_seconds = (attempt,), 0.0
         else:
             last = record.attempts[-1].started.timestamp()
-            contributed = kept >= last  # otherwise the last attempt died before it kept anything
+            contributed = kept >= last or len(record.attempts) == 1  # otherwise the last one died before it kept any
             self.attempts = (*(record.attempts if contributed else record.attempts[:-1]), attempt)
             self.earlier_seconds = record.seconds + max(0.0, kept - last)
             self._tell_differences()
         record = Record(inputs=dict(inputs), attempts=self.attempts, seconds=self.earlier_seconds)
         write_at_once(self.place / "record.json", record.model_dump_json(indent=2))
+        self.checkpoints.mirror.begun()
 
     def leave(self, published: bool) -> None:
         """Clear away what nobody needs: all of it, unless there are checkpoints to go on from."""
@@ -107,18 +108,27 @@ def held(lock: Lock, name: str, *, shared: bool = False) -> Iterator[None]:
         Interrupted: a signal asked to stop meanwhile.
         OSError: the lock's file cannot be made.
     """
-    nap, next_reminder = 0.01, time.monotonic() + 0.2
-    while not lock.acquire(shared=shared):
-        interruption.check()
-        if time.monotonic() >= next_reminder:
-            logger.info("%s: held by %s; waiting", name, lock.holder() or "another run")
-            next_reminder = time.monotonic() + REMINDER
-        time.sleep(nap)
-        nap = min(2 * nap, LONGEST_NAP)
+    wait(lambda: lock.acquire(shared=shared), lock.holder, name)
     try:
         yield
     finally:
         lock.release()
+
+
+def wait(acquire: Callable[[], bool], holder: Callable[[], Holder | None], name: str) -> None:
+    """Try to `acquire` until it succeeds, and say who is in the way.
+
+    Raises:
+        Interrupted: a signal asked to stop meanwhile.
+    """
+    nap, next_reminder = 0.01, time.monotonic() + 0.2
+    while not acquire():
+        interruption.check()
+        if time.monotonic() >= next_reminder:
+            logger.info("%s: held by %s; waiting", name, holder() or "another run")
+            next_reminder = time.monotonic() + REMINDER
+        time.sleep(nap)
+        nap = min(2 * nap, LONGEST_NAP)
 
 
 def is_full(error: BaseException) -> bool:

@@ -16,14 +16,13 @@ from fedsyn.cli.shared import (
     console,
     experiment_of,
     find_data,
-    open_named,
     parse,
     refuse,
 )
 from fedsyn.config import Execution
 from fedsyn.data.catalogue import DatasetError
 from fedsyn.interruption import EXIT_CODE, Interrupted
-from fedsyn.pipeline import Result, resolve_device
+from fedsyn.pipeline import Result, resolve_device, store_of
 from fedsyn.presets import DEFAULT_PRESET, explain
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.seeds import seed_table
@@ -55,18 +54,18 @@ def run(
 ) -> None:
     """Run the whole method, from the data set to the report. What the store already holds is not computed again."""
     overrides = parse(assignments)
-    opened = open_named(store)
     try:
         options: dict[str, object] = {"store": store, "device": device, "threads": threads}
         options |= {"engine": engine, "workers": workers}
         more = [name for name in overrides if name.startswith("execution.")]
         options |= {name.removeprefix("execution."): overrides.pop(name) for name in more}
         execution = Execution.model_validate(options)
+        opened = store_of(execution)
         if device.startswith("cuda"):  # asking costs PyTorch's import, which a cached run does without
             resolve_device(device)
     except ValidationError as error:
         refuse(explain(error))
-    except ValueError as error:
+    except (ValueError, StoreError) as error:
         refuse(str(error))
     seeds = seed or [experiment_of(preset, overrides).seed]
     experiments = {value: experiment_of(preset, {**overrides, "seed": value}) for value in seeds}

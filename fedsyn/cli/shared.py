@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedsyn.artifacts import Store, StoreError
+from fedsyn.artifacts import Store, StoreError, open_store
 from fedsyn.config import Experiment
 from fedsyn.data.catalogue import DatasetError, locate
 from fedsyn.presets import ConfigError, load_experiment, parse_assignments
@@ -20,7 +20,9 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10, execution.compile=true"),
 ]
-StoreUrl = Annotated[str, typer.Option("--store", help="The artifact store: a folder")]
+StoreUrl = Annotated[
+    str, typer.Option("--store", help="The artifact store: a folder, or a URL like s3://bucket/folder")
+]
 
 
 def refuse(message: str, code: int = 2) -> NoReturn:
@@ -56,12 +58,7 @@ def find_data(experiment: Experiment) -> None:
 def browse(store: str) -> Store:
     """The store that was named, for a command that reads manifests and ends."""
     gc.disable()  # with ten thousand manifests it would take a second, and free nothing
-    return open_named(store)
-
-
-def open_named(store: str) -> Store:
-    """The store that was named."""
     try:
-        return Store(store)
+        return open_store(store)
     except StoreError as error:
         refuse(str(error))

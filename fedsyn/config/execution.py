@@ -4,13 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
+from fedsyn.artifacts.opening import CACHE, CACHE_GIB
 from fedsyn.config.section import Positive, Section
 
 
 class Execution(Section):
     """How a run is carried out. Nothing here enters a key."""
 
-    store: str = Field("artifacts", description="Folder of the artifact store")
+    store: str = Field("artifacts", description="The artifact store: a folder, or a URL like s3://bucket/folder")
+    cache: str = Field(CACHE, description="Folder for local copies of the artifacts of a store that is a URL")
+    cache_gib: float = Field(
+        CACHE_GIB, gt=0, description="GiB that the local copies may take; those used least recently are deleted first"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     threads: Positive | None = Field(None, description="Threads inside an operation on a CPU; empty: all cores")
     engine: Literal["auto", "sequential", "processes", "vectorized", "ray"] = Field(
