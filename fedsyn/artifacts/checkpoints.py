@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsyn.artifacts.files import flush_file, flush_folder, remove, sha256
+from fedsyn.artifacts.files import flush_file, flush_folder, remove, sha256, share
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"partial.{suffix}"
         write(partial)
+        share(partial)
         flush_file(partial)
         path = self.folder / f"{start:09d}-{stop:09d}-{sha256(partial)}.{suffix}"
         partial.rename(path)

@@ -7,6 +7,14 @@ import shutil
 import stat
 from pathlib import Path
 
+UMASK = os.umask(0)
+os.umask(UMASK)
+
+
+def share(path: Path) -> None:
+    """Let others read a file as the process's umask says; safetensors makes files for their owner alone."""
+    path.chmod(0o666 & ~UMASK)
+
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""

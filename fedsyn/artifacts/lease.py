@@ -94,9 +94,10 @@ class Lease:
             return None
 
     def check(self) -> None:
-        """
+        """Stop here who is known to have lost the lease.
+
         Raises:
-            StoreError: the lease is known to be lost.
+            StoreError: it is lost.
         """
         if self._lost:
             raise StoreError(
@@ -130,11 +131,15 @@ class Lease:
             self._lost = not (ours and self._follow(self._number))
 
     def _keep_renewing(self, name: str) -> None:
+        failing = False
         while not self._over.wait(self.duration / RENEWALS):
             try:
                 self._renew()
+                failing = False
             except StoreError as error:  # without network nobody is sure; the next try tells
-                logger.warning("%s: its lease could not be renewed: %s", name, error)
+                if not failing:
+                    logger.warning("%s: its lease could not be renewed: %s", name, error)
+                failing = True
             if self._lost:
                 logger.warning("%s: its lease was taken over by another run", name)
                 return

@@ -54,7 +54,8 @@ class RemoteMirror(Mirror):
                     partial.rename(path)
 
     def begun(self) -> None:
-        """
+        """First what the record does not speak of goes, then the record comes.
+
         Raises:
             StoreError: the remote store cannot be reached. Checkpoints beside a record of other inputs would be wrong.
         """

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from fedsyn.artifacts.checkpoints import Pace
-from fedsyn.artifacts.files import flush_folder, flush_tree, list_files, plain_size, sha256, write_at_once
+from fedsyn.artifacts.files import flush_folder, flush_tree, list_files, plain_size, sha256, share, write_at_once
 from fedsyn.artifacts.folder import Folder
 from fedsyn.artifacts.lock import Lock
 from fedsyn.artifacts.manifest import Input, Manifest
@@ -119,6 +119,8 @@ class Store:
     def publish(self, draft: Folder, manifest: Manifest) -> Artifact:
         """Make the draft of `work` the artifact of its key, at once."""
         (draft.root / "manifest.json").write_text(manifest.sealed(), encoding="utf-8")
+        for file in manifest.files:
+            share(draft.root / file.name)
         flush_tree(draft.root)
         folder = self.folder(manifest.stage, manifest.key)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -252,9 +254,10 @@ def verify(folder: Path) -> Manifest:
 
 
 def check_inputs(manifest: Manifest, inputs: Mapping[str, Input] | None) -> None:
-    """
+    """See that an artifact was made from the bytes that `inputs` says, if it says any.
+
     Raises:
-        DamagedArtifact: the artifact was made from other bytes than `inputs` says, if it says any.
+        DamagedArtifact: it was made from others.
     """
     if inputs is not None and manifest.inputs != dict(inputs):
         stale = [name for name in manifest.inputs if manifest.inputs[name] != inputs.get(name)]

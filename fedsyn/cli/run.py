@@ -110,6 +110,9 @@ def _prepare_flow():  # type: ignore[no-untyped-def]
         os.environ.setdefault(name, value)
     with console.status("Starting Prefect (ten to thirty seconds the first time)"):
         from flows.ddsa_fssl import ddsa_fssl
+        from flows.own_server import start_own_server
+
+        start_own_server()
     return ddsa_fssl
 
 
