@@ -11,10 +11,14 @@ ROOT = Path(__file__).parent.parent
 
 @contextmanager
 def python(code: str, *arguments: object) -> Iterator[subprocess.Popen]:
-    """A process that runs `code` with `arguments` as its sys.argv[1:]; killed at the end, unless it is over."""
+    """A process that runs `code` with `arguments` as its sys.argv[1:], the first of a group of its own.
+
+    It is killed at the end, unless it is over.
+    """
     command = [sys.executable, "-c", code, *map(str, arguments)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child:
+    pipes: dict = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes) as child:
         try:
             yield child
         finally:
@@ -24,5 +28,5 @@ def python(code: str, *arguments: object) -> Iterator[subprocess.Popen]:
 def said(child: subprocess.Popen) -> str:
     """The next line that a process says."""
     line = child.stdout.readline().strip()
-    assert line, child.stderr.read()
+    assert line, child.stderr.closed or child.stderr.read()
     return line

@@ -12,10 +12,15 @@ SCIENCE = sorted((ROOT / "fedsyn").rglob("*.py"))
 SOURCE = sorted(path for folder in ("fedsyn", "tasks", "flows") for path in (ROOT / folder).rglob("*.py"))
 
 
+def nodes(path: Path, *kinds: type[ast.AST]) -> list:
+    """All nodes of these kinds in a file."""
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kinds)]
+
+
 def imports(path: Path) -> set[str]:
     """Everything that a file imports, inside functions too: `a.b` and `a.b.c` for `from a.b import c`."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path, ast.Import, ast.ImportFrom):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -30,8 +35,7 @@ def calls(path: Path) -> list[tuple[str, list[object]]]:
             ast.unparse(node.func),
             [argument.value for argument in node.args if isinstance(argument, ast.Constant)],
         )
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
+        for node in nodes(path, ast.Call)
     ]
 
 
@@ -58,7 +62,7 @@ def test_only_selection_and_report_are_given_hidden_labels():
 
 @pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_touches_a_global_random_state_or_unpickles(path):
-    for name, constants in calls(path):
+    for name, _ in calls(path):
         assert not name.endswith("manual_seed"), name
         assert name.split(".")[:2] != ["torch", "load"], name
         assert not name.startswith(("random.", "np.random.", "numpy.random.")) or name.endswith(
@@ -71,9 +75,33 @@ def test_no_file_touches_a_global_random_state_or_unpickles(path):
             "torch.randint",
             "torch.randn_like",
         }, name
-        assert True not in constants or not name.endswith("np.load"), name
     forbidden = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve", "random"}
     assert not {name.split(".")[0] for name in imports(path)} & forbidden
+
+
+RUNS_CODE = {"eval", "exec", "compile", "__import__", "breakpoint"}
+READS_CODE = ("np.load", "numpy.load", "torch.jit.load", "torch.hub.load", "read_pickle", "find_class", "import_string")
+YAML = {"yaml.safe_load", "yaml.safe_dump"}
+
+
+@pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_could_run_what_it_reads(path):
+    """Safetensors, Parquet, JSON and plain YAML hold values and nothing to run."""
+    for name, _ in calls(path):
+        assert name not in RUNS_CODE, name
+        assert not name.startswith(("os.system", "os.exec", "os.spawn", "os.popen", "builtins.")), name
+        assert not name.endswith(READS_CODE), name
+        assert not name.startswith("yaml.") or name in YAML, name
+        assert not name.endswith("import_module") or path == ROOT / "fedsyn/graph.py", name  # of its own stages
+    for call in nodes(path, ast.Call):
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert keywords.get("allow_pickle", "False") == "False"
+        assert "trust_remote_code" not in keywords
+        if ast.unparse(call.func).endswith("from_pretrained"):
+            assert keywords.get("use_safetensors") == "True"
+    forbidden = {"marshal", "code", "codeop", "runpy", "imp", "subprocess", "ctypes", "h5py", "dbm"}
+    assert not {name.split(".")[0] for name in imports(path)} & forbidden
+    assert not {name for name in imports(path) if name.startswith("yaml.")}
 
 
 def in_a_fresh_process(code: str) -> str:

@@ -97,4 +97,4 @@ def put_aside(objects: Objects, stage: str, key: str, reason: str) -> None:
     for name in sorted(objects.sizes(place), key=lambda name: name != MANIFEST):
         objects.copy(f"{place}/{name}", f"{target}/{name}")
         objects.delete(f"{place}/{name}")
-    logger.warning("%s: %s; moved to %s/%s, computed again", place, reason, objects.url, target)
+    logger.warning("%s: %s; moved to %s/%s, made again", place, reason, objects.url, target)

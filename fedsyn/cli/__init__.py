@@ -1,18 +1,32 @@
 """The command `fedsyn`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
 from rich.syntax import Syntax
 from rich.table import Table
+from typer.core import TyperGroup
 
 from fedsyn import __version__
+from fedsyn.artifacts import StoreError
 from fedsyn.cli import artifacts, plan, run
-from fedsyn.cli.shared import Assignments, Preset, console, experiment_of, parse
+from fedsyn.cli.shared import Assignments, Preset, console, experiment_of, parse, refuse
 from fedsyn.presets import DEFAULT_PRESET, preset_names, preset_text
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+class Commands(TyperGroup):
+    """The commands; a store that cannot be used is bad input to any of them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except StoreError as error:
+            refuse(str(error))
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _version(asked: bool) -> None:

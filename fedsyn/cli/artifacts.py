@@ -163,10 +163,7 @@ def gc(
     touched, and a report keeps all that it comes from."""
     extent = Extent(unreachable=keep_reachable, checkpoints=checkpoints, quarantine=quarantine)
     opened = browse(store)
-    try:
-        found = clean(opened, extent, dry_run=dry_run)
-    except StoreError as error:
-        refuse(str(error))
+    found = clean(opened, extent, dry_run=dry_run)
     for leftover in found:
         place = leftover.path.relative_to(opened.root).as_posix()
         console.print(f"{place}: {leftover.why} ({decimal(leftover.size)})", highlight=False, soft_wrap=True)
@@ -185,10 +182,10 @@ def export(
     manifest = _named(opened, key)
     if folder.exists():
         refuse(f"the folder must not be there yet, got {folder}")
+    artifact = opened.open(manifest)
     try:
-        artifact = opened.open(manifest)
         shutil.copytree(artifact.root, folder)
-    except (StoreError, OSError) as error:
+    except OSError as error:
         refuse(str(error))
     console.print(f"{len(manifest.files)} files, {decimal(manifest.size)}: {folder}", highlight=False, soft_wrap=True)
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedsyn.artifacts import Store, StoreError, open_store
+from fedsyn.artifacts import Store, open_store
 from fedsyn.config import Experiment
 from fedsyn.data.catalogue import DatasetError, locate
 from fedsyn.presets import ConfigError, load_experiment, parse_assignments
@@ -58,7 +58,4 @@ def find_data(experiment: Experiment) -> None:
 def browse(store: str) -> Store:
     """The store that was named, for a command that reads manifests and ends."""
     gc.disable()  # with ten thousand manifests it would take a second, and free nothing
-    try:
-        return open_store(store)
-    except StoreError as error:
-        refuse(str(error))
+    return open_store(store)

@@ -7,14 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsyn.artifacts import Store, StoreError
-from tests.artifacts.damages import DAMAGES
+from tests.artifacts.damages import DAMAGES, edit_manifest
 from tests.artifacts.samples import quarantined, write_three_files
 from tests.handmade import KEY, publish
 
+NAMES = [damage.__name__ for damage in DAMAGES]
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_damaged_artifact_is_quarantined_and_can_be_made_again(store, damage, caplog):
-    published = publish(store, write_three_files)
+pytestmark = pytest.mark.timeout(60)  # who reads a pipe or a device waits for ever
+
+
+@pytest.fixture
+def published(store):
+    return publish(store, write_three_files, metrics={"accuracy": 0.5})
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES.items(), ids=NAMES)
+def test_a_damaged_artifact_is_quarantined_and_can_be_made_again(store, published, damage, reason, caplog):
     damage(published.root)
 
     assert store.find("stage", KEY) is None
@@ -23,26 +31,45 @@ def test_a_damaged_artifact_is_quarantined_and_can_be_made_again(store, damage, 
     assert quarantined(store)[0].startswith(f"stage-{KEY}-")
     assert f"stage/{KEY}" in caplog.text
     assert quarantined(store)[0] in caplog.text
+    assert reason in caplog.text
 
     publish(store, write_three_files)
     assert store.find("stage", KEY).read_json("numbers") == {"answer": 42}
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_damaged_artifact_is_not_opened_by_its_manifest_either(store, damage):
-    published = publish(store, write_three_files)
+@pytest.mark.parametrize("damage", DAMAGES, ids=NAMES)
+def test_a_damaged_artifact_is_not_opened_by_its_manifest_either(store, published, damage):
     damage(published.root)
     with pytest.raises(StoreError, match=f"stage/{KEY} is gone or has changed"):
         store.open(published.manifest)
 
 
-@settings(max_examples=40)
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES.items(), ids=NAMES)
+def test_a_check_names_the_damage_and_moves_nothing(store, published, damage, reason):
+    damage(published.root)
+    assert reason in store.check("stage", KEY)
+    assert len(list(store.manifests("stage"))) <= 2  # a listing neither waits nor fails
+    assert quarantined(store) == []
+
+
+def test_a_whole_artifact_passes_the_check(store, published):
+    assert store.check("stage", KEY) is None
+
+
+def test_a_manifest_that_was_sealed_again_without_a_change_is_whole(store, published):
+    """So the damages that seal it again are seen for what they change, not for a wrong seal."""
+    edit_manifest(published.root)
+    assert store.find("stage", KEY).manifest == published.manifest
+
+
+@settings(max_examples=60)
 @given(st.data())
 def test_a_flipped_bit_in_any_file_is_seen(data):
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        root = publish(store, write_three_files).root
-        path = root / data.draw(st.sampled_from(["numbers.json", "notes.txt", "model/weights.safetensors"]))
+        root = publish(store, write_three_files, metrics={"accuracy": 0.5}).root
+        names = ["manifest.json", "numbers.json", "notes.txt", "model/weights.safetensors"]
+        path = root / data.draw(st.sampled_from(names))
         content = bytearray(path.read_bytes())
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content)

@@ -110,3 +110,15 @@ def test_a_store_that_is_not_there_is_empty(tmp_path):
     result = invoke("artifacts", "ls", "--store", tmp_path / "nowhere")
     assert result.exit_code == 0
     assert "0 artifacts" in result.stdout
+
+
+def test_a_store_that_cannot_be_used_is_refused_by_every_command():
+    for arguments in (["plan"], ["run"], ["artifacts", "ls"], ["artifacts", "verify"], ["artifacts", "show", "abc"]):
+        result = invoke(*arguments, "--store", "nowhere://bucket")
+        assert result.exit_code == 2, result.output
+        assert "nowhere://bucket" in result.stderr
+
+
+def test_a_remote_store_is_not_cleaned(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))  # where its cache would be
+    assert "clean it with its server's own tools" in invoke("artifacts", "gc", "--store", "memory://fedsyn").stderr
