@@ -148,9 +148,10 @@ def test_the_manifest_says_what_was_done(finished):
     assert set(manifest.inputs) == {"dataset", "partition"}
     for name, read in manifest.inputs.items():
         assert (read.key, read.digest) == (results[name].manifest.key, results[name].manifest.digest)
-    assert manifest.libraries["torch"] == version("torch")
-    assert (manifest.device, manifest.threads) == ("cpu", 1)
-    assert manifest.finished >= manifest.started
+    assert manifest.attempts[-1].libraries["torch"] == version("torch")
+    assert (manifest.attempts[-1].device, manifest.attempts[-1].threads) == ("cpu", 1)
+    assert len(manifest.attempts) == 1
+    assert manifest.finished >= manifest.attempts[0].started
     assert manifest.fingerprint is None
     assert results["dataset"].manifest.fingerprint == fingerprint(EXPERIMENT.dataset)
 
@@ -264,3 +265,19 @@ def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"execution\.device must be .* has 0 of CUDA, got 'cuda:1'"):
             pipeline.resolve_device("cuda:1")
+
+
+def test_the_keys_of_an_experiment_are_known_before_it_runs(finished):
+    known = pipeline.keys(EXPERIMENT)
+    assert {name: result.manifest.key for name, result in finished[1].items()}.items() <= known.items()
+
+
+def test_a_hit_of_another_major_version_of_a_library_is_used_with_a_warning(finished, store, caplog):
+    manifest = finished[1]["partition"].manifest
+    attempt = manifest.attempts[-1]
+    older = attempt.model_copy(update={"libraries": attempt.libraries | {"torch": "1.13.0", "diffusers": "0.1.0"}})
+    changed = manifest.model_copy(update={"attempts": (older,)})
+    (folder(store, manifest) / "manifest.json").write_text(changed.sealed())
+    results = run(store, stages=(graph.DATASET, graph.PARTITION))
+    assert results["partition"] == Result(changed, cached=True)
+    assert f"partition/{manifest.key} was made by torch 1.13.0 (now {version('torch')}), diffusers 0.1.0" in caplog.text

@@ -1,0 +1,34 @@
+"""What every test of interruptions compares with: one run that nobody interrupted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fedsyn.artifacts import Store
+from tests.e2e.killing import PLAIN, Run, Server, options
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The store of an uninterrupted run on the small configuration, and the seconds that each stage took."""
+
+    store: Path
+    seconds: dict[str, float]
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory) -> Reference:
+    folder = tmp_path_factory.mktemp("reference")
+    with Run([*PLAIN, *options(folder / "store")], folder / "log") as run:
+        assert run.ended() == 0, run.said()
+    store = folder / "store"
+    return Reference(store, {manifest.stage: manifest.seconds for manifest in Store(store).manifests()})
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
