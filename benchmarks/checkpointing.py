@@ -1,6 +1,6 @@
 """What checkpoints cost a training of a preset: off, at the default pace, after every round, in alternation.
 
-    python benchmarks/checkpointing.py --preset fashion-mnist --rounds 12 --repeats 3
+    python benchmarks/checkpointing.py --preset fashion-mnist --trainings autoencoder denoiser --rounds 20 --repeats 3
 
 The images are random: only their number and shape matter here. "Kept" is the share of a training's time that went into
 writing checkpoints; "ratio" is a training's time over that without them, medians over repeats.
@@ -55,13 +55,16 @@ def train(problem: Problem, settings: FederatedTraining, pace: Pace | None) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="fashion-mnist", choices=SIZES)
+    parser.add_argument("--trainings", nargs="+", default=["classifier", "autoencoder", "denoiser"])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("| training | checkpoint, MB | pace | seconds | kept | ratio |")
     print("| --- | ---: | --- | ---: | ---: | ---: |")
-    for name, (settings, make) in problems(load_experiment(args.preset), *SIZES[args.preset]).items():
+    known = problems(load_experiment(args.preset), *SIZES[args.preset])
+    for name in args.trainings:
+        settings, make = known[name]
         chosen = settings.model_copy(update={"rounds": args.rounds})
         runs: dict[str, list[tuple[float, float, int]]] = {label: [] for label in PACES}
         for _ in range(args.repeats):

@@ -55,7 +55,8 @@ def interrupted(reference, tmp_path_factory) -> tuple[Path, dict[str, Interrupte
             assert until(lambda stage=stage, before=before: kept(store, stage) > before), run.said()
             run.signal(number, group=group)
             status = run.ended()
-            outcomes[name] = Interrupted(signal.Signals(number).name, status, run.said(), run.gone(), kept(store, stage))
+            left = run.gone()
+            outcomes[name] = Interrupted(signal.Signals(number).name, status, run.said(), left, kept(store, stage))
     with Run(command, folder / "log", PREFECT_HOME=str(folder / "prefect")) as run:
         assert run.ended() == 0, run.said()
         left = run.gone()

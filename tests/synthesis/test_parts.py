@@ -18,6 +18,8 @@ from fedsyn.interruption import Interrupted
 from fedsyn.synthesis.parts import MOST_PENDING, _write, generate_parts
 from tests.processes import python, said
 
+pytestmark = pytest.mark.timeout(120)  # a generation that loses what it keeps never ends
+
 ALWAYS, NEVER = Pace(seconds=0.0), Pace(seconds=None)
 
 
