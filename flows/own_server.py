@@ -2,11 +2,24 @@
 
 import atexit
 import signal
+import subprocess
+from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL
 
 from fedsyn.interruption import SIGNALS
+
+
+class OwnServer(SubprocessASGIServer):
+    """Prefect's, but it ends with the run even if that is killed: a process of its own waits for the run's end."""
+
+    def _run_uvicorn_command(self) -> "subprocess.Popen[Any]":
+        server = super()._run_uvicorn_command()
+        command = ["sh", "-c", 'read -r _; kill -9 "$0"', str(server.pid)]
+        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL  # the kernel closes the pipe, however the run ends
+        self._watcher = subprocess.Popen(command, stdin=pipe, stdout=nowhere, stderr=nowhere, start_new_session=True)
+        return server
 
 
 def start_own_server() -> None:
@@ -17,7 +30,7 @@ def start_own_server() -> None:
     """
     if PREFECT_API_URL.value():
         return
-    server = SubprocessASGIServer()
+    server = OwnServer()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         server.start()

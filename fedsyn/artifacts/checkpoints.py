@@ -78,11 +78,15 @@ class Checkpoints:
         began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"partial.{suffix}"
-        write(partial)
-        share(partial)
-        flush_file(partial)
-        path = self.folder / f"{start:09d}-{stop:09d}-{sha256(partial)}.{suffix}"
-        partial.rename(path)
+        try:
+            write(partial)
+            share(partial)
+            flush_file(partial)
+            path = self.folder / f"{start:09d}-{stop:09d}-{sha256(partial)}.{suffix}"
+            partial.rename(path)
+        except Exception:
+            remove(partial)  # it may have taken what was left of a disk
+            raise
         flush_folder(self.folder)
         for other in self._named():
             if other.path != path and start <= other.start and other.stop <= stop:

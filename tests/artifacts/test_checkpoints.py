@@ -1,5 +1,6 @@
 """Checkpoints: what is kept is whole or not there, and what is damaged is done without."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -101,9 +102,10 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(checkpoints
 def test_the_chain_covers_as_much_as_any_could(kept):
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
-        for start, stop in kept:
-            one = Checkpoints(Path(folder) / f"{start} {stop}")
-            shutil.move(save(one, start, stop), checkpoints.folder)  # as they may lie there, whoever has kept them
+        for start, stop in kept:  # as they may lie there, whoever has kept them
+            content = f"units {start} to {stop}".encode()
+            name = f"{start:09d}-{stop:09d}-{hashlib.sha256(content).hexdigest()}.txt"
+            (checkpoints.folder / name).write_bytes(content)
         chain = intervals(checkpoints)
         assert set(chain) <= kept
         edges = [0, *(stop for _, stop in chain)]

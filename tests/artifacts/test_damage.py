@@ -62,7 +62,7 @@ def test_a_manifest_that_was_sealed_again_without_a_change_is_whole(store, publi
     assert store.find("stage", KEY).manifest == published.manifest
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_flipped_bit_in_any_file_is_seen(data):
     with tempfile.TemporaryDirectory() as folder:

@@ -65,9 +65,14 @@ def disk(tmp_path) -> Iterator[Disk]:
 
 
 def sound(store: Path, stage: str) -> None:
-    """Nothing is half-published, and of the stage there is no draft, if anything."""
+    """Nothing is half-published, and of the stage there are whole checkpoints, if anything."""
     assert [name for name in Store(store).names() if Store(store).check(*name) is not None] == []
-    assert list(store.glob(f"in_progress/{stage}-*/draft")) == []
+    place = next(store.glob(f"in_progress/{stage}-*"), store)
+    assert [
+        name
+        for name in ("draft", "checkpoints/partial.safetensors", "checkpoints/partial.parquet")
+        if (place / name).exists()
+    ] == []
     assert not (store / "quarantine").exists()
 
 

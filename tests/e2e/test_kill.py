@@ -132,7 +132,7 @@ def test_a_run_with_workers_goes_on_after_kills_to_the_same_bytes(with_workers, 
 
 
 def test_the_command_itself_can_be_killed(reference, tmp_path):
-    """`fedsyn run`, with Prefect and its server inside."""
+    """`fedsyn run`, with Prefect and its server: that must not outlive the run, which cannot end it any more."""
     store, command = tmp_path / "store", [*COMMAND, *options(tmp_path / "store")]
     copy_until(reference.store, store, "synthesis")
     for stage in ("synthesis", None):
@@ -141,7 +141,7 @@ def test_the_command_itself_can_be_killed(reference, tmp_path):
                 assert run.ended() == 0, run.said()
             else:
                 assert until(lambda stage=stage: kept(store, stage)), run.said()
-                run.kill()
+                run.kill(alone=True)
             assert run.gone() == []
     assert differing(store, reference.store) == []
     assert lasting(store) == lasting(reference.store)

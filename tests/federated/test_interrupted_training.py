@@ -18,7 +18,6 @@ from fedsyn.federated.training import federated_training
 from fedsyn.interruption import Interrupted
 from tests.federated.problems import small_problem
 from tests.federated.test_state import bits
-from tests.processes import python, said
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "fedavg and moving average": {"ema_decay": 0.5, "dropout_rate": 0.3, "straggler_rate": 0.3},
@@ -226,41 +225,3 @@ def test_a_real_signal_is_heard_after_the_batch(tmp_path):
     assert Checkpoints(tmp_path).units() > 0
     result = train("fedadam", "sequential", checkpoints=Checkpoints(tmp_path, WHEN_ASKED))
     assert_the_same(result, in_one_piece("fedadam", "sequential"))
-
-
-GROUP = """
-import sys
-from pathlib import Path
-from fedsyn import interruption
-from fedsyn.artifacts import Checkpoints
-from tests.federated import test_interrupted_training as tests
-
-def told(state):
-    tests.measure(state)
-    print(state.rounds_done, flush=True)
-    if state.rounds_done == 2:
-        sys.stdin.readline()
-
-if __name__ == "__main__":
-    with interruption.listening():
-        try:
-            tests.train(
-                "scaffold", "processes", checkpoints=Checkpoints(Path(sys.argv[1]), tests.WHEN_ASKED), after_round=told
-            )
-        except interruption.Interrupted as error:
-            print(error, flush=True)
-"""
-
-
-def test_a_signal_to_a_run_and_all_its_workers_is_one_to_stop(tmp_path):
-    """Schedulers signal the whole process group: workers die of it."""
-    with python(GROUP, tmp_path) as child:
-        assert [said(child) for _ in range(2)] == ["1", "2"]
-        os.killpg(child.pid, signal.SIGTERM)
-        child.stdin.write("go on\n")
-        child.stdin.flush()
-        assert said(child).startswith("stopped by SIGTERM")
-        assert child.wait(60) == 0
-    assert Checkpoints(tmp_path).units() == 2
-    result = train("scaffold", "sequential", checkpoints=Checkpoints(tmp_path, WHEN_ASKED))
-    assert_the_same(result, in_one_piece("scaffold", "sequential"))
