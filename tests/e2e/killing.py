@@ -160,7 +160,7 @@ def kill_after(run: Run, delay: float, store: Path, *, alone: bool = False) -> K
     """Kill a run (or its own process alone) after so many seconds; None if it has come to its end by then."""
     status = run.ended(delay)
     if status is not None:
-        assert status == 0, run.said()
+        assert status == 0, f"exit status {status}:\n{run.said()}"
         return None
     elapsed = time.time() - run.began
     run.kill(alone=alone)
