@@ -14,7 +14,7 @@ from fedsyn.artifacts.manifest import describe
 from fedsyn.artifacts.work import Work
 from fedsyn.config import Execution, Experiment, FederatedTraining
 from fedsyn.context import Context
-from fedsyn.federated.engines.forkserver import start_early
+from fedsyn.federated.engines.forkserver import refuse_in_a_worker, start_early
 from fedsyn.graph import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
         StoreError: the store cannot be written or is full, or an input is gone.
         Interrupted: a signal asked to stop; what was done is kept.
     """
+    refuse_in_a_worker()
     store = store_of(execution)
     fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
     key = stage.key(experiment, {name: manifest.key for name, manifest in inputs.items()}, fingerprint)

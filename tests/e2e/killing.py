@@ -72,10 +72,11 @@ class Run:
         return None
 
     def kill(self, *, alone: bool = False) -> None:
-        """End the run and all of its group, or itself alone, at once."""
-        with suppress(ProcessLookupError):
-            (os.kill if alone else os.killpg)(self.pid, signal.SIGKILL)
-        self.ended()
+        """End the run and all of its group, or itself alone, at once. One that is over has given its number away."""
+        if self.ended(0) is None:
+            with suppress(ProcessLookupError):
+                (os.kill if alone else os.killpg)(self.pid, signal.SIGKILL)
+            self.ended()
 
     def signal(self, number: int, *, group: bool = False) -> None:
         """Send a signal to the run's own process, or to all of its group."""

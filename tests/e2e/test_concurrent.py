@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from fedsyn.artifacts.lock import Lock
 from fedsyn.interruption import EXIT_CODE
 from tests.e2e.killing import (
     PLAIN,
+    ROOT,
     Run,
     attempts,
     copy_until,
@@ -88,3 +90,15 @@ def test_a_waiting_run_takes_over_from_a_killed_one_within_seconds_and_said_whom
     assert attempts(store)["denoiser"] == 2
     assert differing(store, reference.store) == []
     assert leftovers(store) == []
+
+
+def test_a_script_that_lacks_its_main_guard_is_told_so_and_does_not_wait_for_itself(reference, tmp_path):
+    """Its workers import it, and so run it: each would wait for the run that waits for its workers."""
+    store, script = tmp_path / "store", tmp_path / "script.py"
+    copy_until(reference.store, store, "denoiser")
+    arguments = options(store, "processes", **{"execution.workers": 1})
+    script.write_text(f"from tests.e2e.plain import main\nmain({arguments!r})\n", encoding="utf-8")
+    with Run([sys.executable, str(script)], tmp_path / "log", PYTHONPATH=str(ROOT)) as run:
+        assert run.ended() not in (0, None)
+        assert "must do so under `if __name__ == '__main__':`" in run.said()
+        assert run.gone() == []

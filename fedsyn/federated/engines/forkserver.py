@@ -20,6 +20,9 @@ FORKSERVER.set_forkserver_preload(
     ]
 )
 
+WORKER = "fedsyn-"
+"""What the names of workers begin with."""
+
 FEW_BATCHES = 300
 """A training of fewer batches is over before workers have started."""
 
@@ -30,6 +33,16 @@ def start_early(settings: FederatedTraining, num_clients: int, execution: Execut
     wanted = execution.engine == "processes" or (execution.engine == "auto" and least >= FEW_BATCHES)
     if wanted and not execution.device.startswith("cuda"):
         forkserver.ensure_running()
+
+
+def refuse_in_a_worker() -> None:
+    """Leave a worker that is about to run the script that started it: it would wait for its own run, for ever.
+
+    Raises:
+        RuntimeError: this is a worker, and the script lacks `if __name__ == "__main__":`.
+    """
+    if multiprocessing.current_process().name.startswith(WORKER):
+        raise RuntimeError("a script that trains with workers must do so under `if __name__ == '__main__':`")
 
 
 def context(cuda: bool) -> Any:

@@ -12,7 +12,7 @@ import torch
 
 from fedsyn import interruption
 from fedsyn.federated.client import Broadcast, Client, Task, Training
-from fedsyn.federated.engines.forkserver import context
+from fedsyn.federated.engines.forkserver import WORKER, context
 from fedsyn.federated.engines.pool import A_WHILE, WorkerPool
 from fedsyn.federated.engines.shared import SharedMemory, SharedTensor
 from fedsyn.federated.engines.worker import Part, Report, Worker, shards, skeleton
@@ -103,7 +103,7 @@ class ProcessEngine(WorkerPool):
     def _spawn(self, worker: int) -> tuple[Any, Connection]:
         here, there = self.context.Pipe()
         job = (there, self.job, self.devices[worker])
-        process = self.context.Process(target=serve, args=job, name=f"fedsyn-{worker}", daemon=True)
+        process = self.context.Process(target=serve, args=job, name=f"{WORKER}{worker}", daemon=True)
         process.start()
         there.close()
         return process, here
