@@ -75,5 +75,5 @@ def load_autoencoder(artifact: Artifact) -> LatentAutoencoder:
     """The trained autoencoder of an artifact of this stage."""
     from diffusers import AutoencoderKL
 
-    vae = AutoencoderKL.from_pretrained(artifact.root / "vae", use_safetensors=True)  # never a pickle
+    vae = AutoencoderKL.from_pretrained(artifact.root / "vae", use_safetensors=True)  # nothing else is read
     return LatentAutoencoder(vae.to(memory_format=torch.channels_last), **artifact.read_json("codec"))

@@ -47,7 +47,7 @@ def run(
             f"synthesis.target '{synthesis.target}' asks for no image: every client has what it should; "
             "set synthesis.per_class higher, or choose another target"
         )
-    unet = UNet2DModel.from_pretrained(inputs["denoiser"].root / "unet", use_safetensors=True)  # never a pickle
+    unet = UNet2DModel.from_pretrained(inputs["denoiser"].root / "unet", use_safetensors=True)  # nothing else is read
     unet = unet.to(context.device, memory_format=torch.channels_last).eval()
     schedule = inputs["denoiser"].read_json("scheduler/scheduler_config")
     autoencoder = load_autoencoder(inputs["autoencoder"]).to(context.device)
