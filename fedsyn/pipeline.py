@@ -57,7 +57,7 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
     store = store_of(execution)
     fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
     key = stage.key(experiment, {name: manifest.key for name, manifest in inputs.items()}, fingerprint)
-    read = {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
+    read = _as_read(stage, inputs)
     found = store.find(stage.name, key, read)
     if found is None:
         interruption.check()
@@ -100,7 +100,7 @@ def _compute(
         engine=execution.engine,
         libraries=installed(),
     )
-    read = {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
+    read = _as_read(stage, inputs)
     work.begin(attempt, read)
     opened = {name: store.open(inputs[name]) for name in stage.inputs}
     context = Context(stage.name, device, work.checkpoints, execution)
@@ -193,6 +193,10 @@ def resolve_device(name: str) -> "torch.device":
             f"got {name!r}; use 'auto' or 'cpu'"
         )
     return device
+
+
+def _as_read(stage: Stage, inputs: Mapping[str, Manifest]) -> dict[str, Input]:
+    return {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
 
 
 def _warn_of_other_libraries(manifest: Manifest) -> None:

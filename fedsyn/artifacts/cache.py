@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedsyn.artifacts.files import remove
-from fedsyn.artifacts.lock import Lock, is_held
+from fedsyn.artifacts.files import remove, total_size
+from fedsyn.artifacts.lock import Lock
 from fedsyn.artifacts.store import Store
 from fedsyn.artifacts.work import clear_away, held
 
@@ -73,8 +73,8 @@ def _copies(store: Store) -> list[Copy]:
     for stage, key in store.names():
         with suppress(FileNotFoundError):  # another run has just deleted it
             folder = store.folder(stage, key)
-            size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-            found.append(Copy(store, stage, key, (folder / "manifest.json").stat().st_mtime, size))
+            used = (folder / "manifest.json").stat().st_mtime
+            found.append(Copy(store, stage, key, used, total_size(folder)))
     return found
 
 
@@ -90,17 +90,7 @@ def _delete_unused(copy: Copy) -> bool:
     """Delete a copy that nobody holds. Runs that begin wait meanwhile."""
     store = copy.store
     with held(store.gate(), f"store {store.root}"):
-        if unsent(store, copy.stage, copy.key).exists() or f"{copy.stage}/{copy.key}" in _held_by_runs(store):
+        if unsent(store, copy.stage, copy.key).exists() or (copy.stage, copy.key) in store.held():
             return False
         delete(store, copy.stage, copy.key)
     return True
-
-
-def _held_by_runs(store: Store) -> set[str]:
-    """The artifacts that running runs hold, as stage/key."""
-    runs = [place for place in (store.root / "in_progress").glob("run-*") if is_held(place / "lock")]
-    lines: set[str] = set()
-    for place in runs:
-        with suppress(FileNotFoundError):  # it ends
-            lines.update((place / "artifacts.txt").read_text(encoding="utf-8").splitlines())
-    return lines

@@ -1,12 +1,12 @@
 """What a store can do without: artifacts that no report comes from, and what killed runs have left."""
 
-import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedsyn.artifacts.checkpoints import Checkpoints
+from fedsyn.artifacts.files import remove, total_size
 from fedsyn.artifacts.lineage import Ancestry, Identity
 from fedsyn.artifacts.lock import Lock, is_held
 from fedsyn.artifacts.manifest import Manifest
@@ -55,26 +55,26 @@ def clean(store: Store, extent: Extent, *, dry_run: bool = False) -> list[Leftov
             trash.mkdir()
             moved = [leftover for leftover in _leftovers(store, extent) if _move(leftover.path, trash)]
         for folder in aside.glob("trash-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
     except OSError as error:
         raise StoreError(f"store {store.root} cannot be cleaned: {error}") from error
     return moved
 
 
 def _leftovers(store: Store, extent: Extent) -> Iterator[Leftover]:
-    roots: set[tuple[str, str]] = set()
+    roots = store.held()
     for place in _folders(store.root / "in_progress"):
         if is_held(place / "lock"):
-            roots |= _held_artifacts(place)
+            roots |= _read_by(place)
         elif place.name.startswith("run-"):
-            yield Leftover(place, "a run that was killed", _size(place))
+            yield Leftover(place, "a run that was killed", total_size(place))
         elif Checkpoints(place / "checkpoints").newest() is None:
-            yield Leftover(place, "a killed run's draft", _size(place))
+            yield Leftover(place, "a killed run's draft", total_size(place))
         elif extent.checkpoints:
-            yield Leftover(place, "checkpoints that no run works on", _size(place))
+            yield Leftover(place, "checkpoints that no run works on", total_size(place))
     if extent.quarantine:
         for place in _folders(store.root / "quarantine"):
-            yield Leftover(place, "damaged", _size(place))
+            yield Leftover(place, "damaged", total_size(place))
     if extent.unreachable:
         yield from _unreachable(store, roots)
 
@@ -94,14 +94,10 @@ def _unreachable(store: Store, roots: set[tuple[str, str]]) -> Iterator[Leftover
             yield Leftover(folder, "no report and no running run needs it", manifest.size)
 
 
-def _held_artifacts(place: Path) -> set[tuple[str, str]]:
-    """What a run holds, or what a stage in progress makes and reads: as (stage, key)."""
-    if place.name.startswith("run-"):
-        lines = (place / "artifacts.txt").read_text(encoding="utf-8").splitlines()
-        return {(stage, key) for stage, _, key in (line.partition("/") for line in lines)}
-    stage, _, key = place.name.rpartition("-")
+def _read_by(place: Path) -> set[tuple[str, str]]:
+    """What a stage in progress reads, as (stage, key): it may be made by itself, without a run that holds it."""
     record = Record.read(place)
-    return {(stage, key)} | {(name, read.key) for name, read in (record.inputs if record else {}).items()}
+    return {(name, read.key) for name, read in record.inputs.items()} if record else set()
 
 
 def _move(path: Path, trash: Path) -> bool:
@@ -122,7 +118,3 @@ def _folders(parent: Path) -> list[Path]:
     if not parent.is_dir():
         return []
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("trash-"))
-
-
-def _size(root: Path) -> int:
-    return sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())

@@ -37,6 +37,11 @@ def plain_size(path: Path) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
+def total_size(root: Path) -> int:
+    """Bytes of all files below `root`."""
+    return sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
+
+
 def remove(path: Path) -> None:
     """Delete a file, a link, or a folder with all that is in it; nothing there is fine."""
     if path.is_dir() and not path.is_symlink():

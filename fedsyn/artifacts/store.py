@@ -16,7 +16,7 @@ from pathlib import Path
 from fedsyn.artifacts.checkpoints import Pace
 from fedsyn.artifacts.files import flush_folder, flush_tree, list_files, plain_size, sha256, share, write_at_once
 from fedsyn.artifacts.folder import Folder
-from fedsyn.artifacts.lock import Lock
+from fedsyn.artifacts.lock import Lock, is_held
 from fedsyn.artifacts.manifest import Input, Manifest
 from fedsyn.artifacts.work import Work, clear_away, held, is_full
 
@@ -148,11 +148,18 @@ class Store:
         try:
             yield
         finally:
-            with suppress(OSError):
-                for path in (place / "artifacts.txt", lock.path):
-                    path.unlink(missing_ok=True)
-                place.rmdir()
+            clear_away(place)
             lock.release()
+
+    def held(self) -> set[tuple[str, str]]:
+        """The artifacts that running runs hold, there or not yet, as (stage, key)."""
+        found: set[tuple[str, str]] = set()
+        for place in (self.root / "in_progress").glob("run-*"):
+            with suppress(FileNotFoundError):  # it ends at this moment
+                if is_held(place / "lock"):
+                    lines = (place / "artifacts.txt").read_text(encoding="utf-8").splitlines()
+                    found |= {(stage, key) for stage, _, key in (line.partition("/") for line in lines)}
+        return found
 
     def gate(self) -> Lock:
         """Shared by runs that begin, held alone by whoever cleans the store."""

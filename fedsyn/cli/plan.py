@@ -1,11 +1,9 @@
 """`fedsyn plan`: what a run would find and what it would compute, and why."""
 
-from datetime import timedelta
-
 from rich.markup import escape
 from rich.table import Table
 
-from fedsyn.cli.shared import Assignments, Preset, StoreUrl, browse, console, experiment_of, find_data, parse
+from fedsyn.cli.shared import Assignments, Preset, StoreUrl, browse, console, duration, experiment_of, find_data, parse
 from fedsyn.data.catalogue import fingerprint
 from fedsyn.pipeline import keys
 from fedsyn.plan import plan as planned
@@ -29,12 +27,3 @@ def plan(preset: Preset = DEFAULT_PRESET, assignments: Assignments = None, store
         console.print(f"All {len(steps)} stages are in the store.", highlight=False)
         return
     console.print(f"{len(ahead)} of {len(steps)} stages would run.", highlight=False)
-
-
-def duration(seconds: float | None) -> str:
-    """`0.3 s`, `12 s`, `1:02:03`; nothing where it is not known."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return str(timedelta(seconds=round(seconds)))

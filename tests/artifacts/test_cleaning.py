@@ -6,6 +6,7 @@ import pytest
 
 from fedsyn.artifacts import Input, Store, StoreError
 from fedsyn.artifacts.cleaning import Extent, clean
+from fedsyn.artifacts.lock import Lock
 from tests.artifacts.damages import flip_a_bit
 from tests.artifacts.samples import quarantined, write_three_files
 from tests.handmade import ATTEMPT, publish
@@ -124,3 +125,11 @@ def test_a_store_without_a_report_is_not_emptied(store):
         clean(store, UNREACHABLE)
     assert len(names(store)) == 1
     assert clean(Store(store.root / "nowhere"), Extent(), dry_run=True) == []
+
+
+def test_a_run_that_has_just_taken_its_list_away_is_no_obstacle(graph):
+    lock = Lock(graph.root / "in_progress" / "run-ends" / "lock")
+    assert lock.acquire()
+    assert cleaned(graph, UNREACHABLE) == [f"classifier/{KEYS['other']}"]
+    assert lock.path.exists()
+    lock.release()

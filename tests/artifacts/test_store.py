@@ -159,7 +159,7 @@ def test_metrics_that_are_not_numbers_survive_the_manifest(store):
 
 @pytest.mark.parametrize("name", ["../x", "a/../x", "/x", "a//x", "./x", "", "a\\x", "a/"])
 def test_a_manifest_names_files_inside_its_folder_only(name):
-    with pytest.raises(ValidationError, match="plain relative path"):
+    with pytest.raises(ValidationError, match="should match pattern"):
         FileEntry(name=name, size=1, sha256="0" * 64)
 
 
