@@ -12,15 +12,15 @@ from fedsyn.presets import DEFAULT_PRESET
 
 def plan(preset: Preset = DEFAULT_PRESET, assignments: Assignments = None, store: StoreUrl = "artifacts") -> None:
     """Show, for every stage, whether `fedsyn run` would find it in the store, and if not, why: the fields in which the
-    nearest artifact, or what that comes from, differs."""
+    nearest artifact, or what that comes from, differs; and what that took."""
     overrides = {name: value for name, value in parse(assignments).items() if not name.startswith("execution.")}
     experiment = experiment_of(preset, overrides)
     find_data(experiment)
     steps = planned(experiment, keys(experiment), fingerprint(experiment.dataset), browse(store))
-    table = Table("stage", "artifact", "state", "nearest took", "why", box=None)
+    table = Table("stage", "artifact", "state", "took", "why", box=None)
     for step in steps:
         state = "[green]cached[/]" if step.cached else "[yellow]would run[/]"
-        table.add_row(step.stage, step.key, state, duration(step.seconds), escape(step.why))
+        table.add_row(step.stage, step.key[:12], state, duration(step.seconds), escape(step.why))
     console.print(table)
     ahead = [step for step in steps if not step.cached]
     if not ahead:

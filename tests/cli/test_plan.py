@@ -18,7 +18,7 @@ def plan(store, *settings: str) -> dict[str, tuple[str, str]]:
     result = invoke("plan", "--store", store.root, *(f"--set={setting}" for setting in settings))
     assert result.exit_code == 0, result.output
     rows = re.findall(
-        r"^ (\w+) +[0-9a-f]{24} +(cached|would run) +(?:[\d.]+ s)? *(.*?) *$", result.stdout, re.MULTILINE
+        r"^ (\w+) +[0-9a-f]{12} +(cached|would run) +(?:[\d.]+ s)? *(.*?) *$", result.stdout, re.MULTILINE
     )
     return {stage: (state, why) for stage, state, why in rows}
 
