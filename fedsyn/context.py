@@ -6,6 +6,7 @@ can forward lines to its UI, and a test can listen, without the science knowing 
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,12 @@ class Progress:
     total: int
     unit: str
     metrics: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    """Images that went through so far, those of an earlier attempt left out: for a rate."""
+    course: Sequence[Mapping[str, float]] = ()
+    """Of a training: what each round has measured, those of an earlier attempt included."""
+    key: str = ""
+    """Of the artifact that is being made."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +46,21 @@ class Context:
     device: "torch.device"
     checkpoints: Checkpoints
     execution: Execution = Execution(engine="sequential")  # noqa: RUF009 (frozen)
+    key: str = ""
+    """Of the artifact that the stage makes."""
 
-    def progress(self, done: int, total: int, unit: str, **metrics: float) -> None:
+    def progress(self, done: int, total: int, unit: str) -> None:
         """Tell whoever listens how far the stage is."""
-        shown = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
-        event = Progress(self.stage, done, total, unit, metrics)
-        logger.info("%s: %s %d of %d%s", self.stage, unit, done, total, shown, extra={"progress": event})
+        self._tell(Progress(self.stage, done, total, unit, images=done if unit == "images" else 0, key=self.key))
 
     def after_round(self, state: "TrainingState", rounds: int) -> None:
         """Tell whoever listens that a round of training is done, and what it measured."""
-        shown = {name: value for name, value in state.history[-1].items() if name not in ("round", "clients")}
-        self.progress(state.rounds_done, rounds, "rounds", **shown)
+        metrics = {name: value for name, value in state.history[-1].items() if name not in ("round", "clients")}
+        done, images, course = state.rounds_done, state.images_seen, state.history
+        self._tell(Progress(self.stage, done, rounds, "rounds", metrics, images, course, self.key))
+
+    def _tell(self, event: Progress) -> None:
+        shown = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())
+        logger.info(
+            "%s: %s %d of %d%s", event.stage, event.unit, event.done, event.total, shown, extra={"progress": event}
+        )

@@ -40,6 +40,22 @@ def check() -> None:
 
 
 @contextmanager
+def told() -> Iterator[None]:
+    """What fails after a signal fails because of it, for one that goes to a whole group ends helpers in mid-sentence.
+
+    Raises:
+        Interrupted: a signal has asked to stop, and the body has raised something.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        check()
+        raise
+
+
+@contextmanager
 def listening() -> Iterator[None]:
     """Take SIGINT and SIGTERM as requests while the context is open. Threads other than the main one cannot."""
     if threading.current_thread() is not threading.main_thread():

@@ -64,7 +64,8 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
         with store.work(stage.name, key, pace(execution)) as work:
             found = store.heal(stage.name, key, read)  # another run may have made it while this one waited
             if found is None:
-                made = _compute(stage, experiment, execution, inputs, store, work, key, fingerprint)
+                with interruption.told():
+                    made = _compute(stage, experiment, execution, inputs, store, work, key, fingerprint)
                 return Result(made.manifest, cached=False)
     _warn_of_other_libraries(found.manifest)
     return Result(found.manifest, cached=True)
@@ -103,7 +104,7 @@ def _compute(
     read = _as_read(stage, inputs)
     work.begin(attempt, read)
     opened = {name: store.open(inputs[name]) for name in stage.inputs}
-    context = Context(stage.name, device, work.checkpoints, execution)
+    context = Context(stage.name, device, work.checkpoints, execution, key)
     metrics = stage.function()(opened, work.draft, context, **stage.settings(experiment))
     finished = datetime.now(UTC)
     manifest = Manifest(
@@ -153,16 +154,18 @@ def store_of(execution: Execution) -> Store:
     return open_store(execution.store, execution.cache, execution.cache_gib)
 
 
-def keys(experiment: Experiment) -> dict[str, str]:
+def keys(experiment: Experiment, fingerprint: str | None = None) -> dict[str, str]:
     """The key of every stage of an experiment, whether it was run or not.
+
+    `fingerprint`: the data set's, from a caller who knows it; else its files are read.
 
     Raises:
         DatasetError: the data set is not on this machine.
     """
     known: dict[str, str] = {}
     for stage in STAGES:
-        fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
-        known[stage.name] = stage.key(experiment, known, fingerprint)
+        files = (fingerprint or _fingerprint(experiment)) if stage.name == "dataset" else None
+        known[stage.name] = stage.key(experiment, known, files)
     return known
 
 

@@ -52,6 +52,15 @@ def plan(experiment: Experiment, keys: Mapping[str, str], fingerprint: str, stor
     return list(steps.values())
 
 
+def made_from_other_bytes(manifest: Manifest, manifests: Mapping[tuple[str, str], Manifest]) -> str | None:
+    """The input of which an artifact has read other bytes than the store has by now; None where there is none."""
+    for name, read in manifest.inputs.items():
+        current = manifests.get((name, read.key))
+        if current is not None and current.digest != read.digest:
+            return name
+    return None
+
+
 def _why(differences: Sequence[Difference], ahead: Sequence[str], told: set[str]) -> str:
     """The differences that no stage before has `told` already, and the inputs that would run."""
     reasons = [str(difference) for difference in differences if difference.field not in told]
@@ -67,14 +76,9 @@ def _identity(stage: Stage, experiment: Experiment, keys: Mapping[str, str], fin
 
 def _found(manifest: Manifest, manifests: Mapping[tuple[str, str], Manifest], steps: Mapping[str, Step]) -> Step:
     """The step of a stage whose artifact is there: cached, unless it was made from other bytes of its inputs."""
-    doubts = []
-    for name, read in manifest.inputs.items():
-        current = manifests.get((name, read.key))
-        if current is not None and current.digest != read.digest:
-            why = f"made from other bytes of {name}"
-            return Step(manifest.stage, manifest.key, False, why, manifest.seconds)
-        if not steps[name].cached:
-            doubts.append(name)
+    if other := made_from_other_bytes(manifest, manifests):
+        return Step(manifest.stage, manifest.key, False, f"made from other bytes of {other}", manifest.seconds)
+    doubts = [name for name in manifest.inputs if not steps[name].cached]
     why = f"{manifest.finished:%Y-%m-%d %H:%M} UTC"
     if doubts:
         why += f"; holds if {', '.join(doubts)} has the same bytes again"

@@ -2,6 +2,7 @@
 
 import logging
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -9,6 +10,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -20,7 +22,8 @@ logger = logging.getLogger("fedsyn")
 
 
 class StageProgress(logging.Handler):
-    """One bar a stage while the context is open: units done, loss, accuracy, time left.
+    """One bar a stage while the context is open: units done, loss, accuracy, time left. In the next of several runs it
+    starts anew.
 
     Where the console is no terminal (a log file), one line every tenth of a stage instead.
     """
@@ -41,8 +44,8 @@ class StageProgress(logging.Handler):
             console=console,
             disable=not console.is_terminal,
         )
-        self.tasks: dict[str, int] = {}
-        self.tenths: dict[str, int] = {}
+        self.tasks: dict[str, TaskID] = {}
+        self.tenths: dict[tuple[str, str], int] = {}
 
     def __enter__(self) -> "StageProgress":
         logger.addHandler(self)
@@ -70,12 +73,16 @@ class StageProgress(logging.Handler):
                 self.console.print(record.getMessage(), style="dim", soft_wrap=True, highlight=False)
             return
         if not self.console.is_terminal:
-            tenth = 10 * event.done // event.total
-            if tenth > self.tenths.get(event.stage, 0):
-                self.tenths[event.stage] = tenth
+            tenth, artifact = 10 * event.done // event.total, (event.stage, event.key)
+            if tenth > self.tenths.get(artifact, 0):
+                self.tenths[artifact] = tenth
                 self.console.print(record.getMessage(), highlight=False, soft_wrap=True)
             return
         measured = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())
+        shown: dict[str, Any] = {"unit": event.unit, "measured": "", "key": event.key}
         if event.stage not in self.tasks:
-            self.tasks[event.stage] = self.bars.add_task(event.stage, total=event.total, unit=event.unit, measured="")
-        self.bars.update(self.tasks[event.stage], completed=event.done, measured=measured)  # type: ignore[arg-type]
+            self.tasks[event.stage] = self.bars.add_task(event.stage, **shown)
+        bar = self.tasks[event.stage]
+        if self.bars.tasks[bar].fields["key"] != event.key:
+            self.bars.reset(bar, **shown)
+        self.bars.update(bar, total=event.total, completed=event.done, measured=measured)

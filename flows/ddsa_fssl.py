@@ -1,17 +1,20 @@
 """DDSA-FSSL as a Prefect flow: the stages of the method in plain order."""
 
+import os
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.runtime import deployment, flow_run
+from prefect.states import State
 from pydantic import Field
 
-from fedsyn.config import Execution, Experiment
-from fedsyn.config.overrides import Overrides
+from fedsyn.ablation.fields import dotted, plain, short_name
+from fedsyn.config import Execution, Experiment, Partition
+from fedsyn.config.overrides import ExecutionOverrides, Overrides
 from fedsyn.pipeline import Result, running
 from fedsyn.presets import DEFAULT_PRESET, load_experiment, preset_names
+from fedsyn.report.text import shorten
+from flows.places import refuse_other_places
 from tasks.autoencoder import autoencoder
 from tasks.classifier import classifier
 from tasks.dataset import dataset
@@ -26,54 +29,78 @@ from tasks.synthesis import synthesis
 
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]
 
-ONE_STAGE_AT_A_TIME: Any = ThreadPoolTaskRunner(max_workers=1)
-"""Independent stages are independent in the graph; on one device they would only take each other's cores."""
+
+NAMED = {"seed", "dataset.name", "partition.labeled_fraction"} | {
+    f"partition.{prefix}{pool}" for prefix in ("", "alpha_") for pool in ("labeled", "unlabeled")
+}
+"""Fields that the first words of a run's name say."""
 
 
 def run_name() -> str:
-    """`fashion-mnist labeled=10% seed=3`, say."""
+    """`cifar10 a=0.1 l=10% seed=3 guidance_scale=2.0`, say: what everybody asks, then what was overridden besides."""
     parameters = flow_run.parameters
-    experiment = load_experiment(parameters["preset"], Overrides.model_validate(parameters["overrides"]).given())
-    share = f"labeled={experiment.partition.labeled_fraction:.3g}"
-    return f"{experiment.dataset.name} {share} seed={experiment.seed}"
+    given = Overrides.model_validate(parameters["overrides"]).given()
+    experiment = load_experiment(parameters["preset"], given)
+    parts = [experiment.dataset.name, skew(experiment.partition)]
+    parts += [f"l={100 * experiment.partition.labeled_fraction:.3g}%", f"seed={experiment.seed}"]
+    parts += [f"{short_name(field)}={plain(value)}" for field, value in dotted(given).items() if field not in NAMED]
+    return shorten(" ".join(parts), 80)
 
 
-@flow(name="ddsa-fssl", flow_run_name=run_name, task_runner=ONE_STAGE_AT_A_TIME, persist_result=False)
+def skew(partition: Partition) -> str:
+    """The Dirichlet concentrations in few letters: `a=0.1`, `a=0.1/iid` for labelled and unlabelled images."""
+    pools = (
+        (partition.labeled, partition.alpha_labeled),
+        (partition.unlabeled, partition.alpha_unlabeled),
+    )
+    both = dict.fromkeys("iid" if spread == "iid" else f"{alpha:g}" for spread, alpha in pools)
+    return f"a={'/'.join(both)}"
+
+
+@flow(name="ddsa-fssl", flow_run_name=run_name, persist_result=False)
 def ddsa_fssl(
     preset: Preset = DEFAULT_PRESET,
     overrides: Overrides = Overrides(),  # noqa: B008 (frozen)
-    execution: Execution = Execution(),  # noqa: B008 (frozen)
+    execution: ExecutionOverrides = ExecutionOverrides(),  # noqa: B008 (frozen)
 ) -> dict[str, Result]:
     """Run every stage of the method, or find its artifact in the store.
 
     Args:
         preset: Name of the experiment to start from: see `fedsyn presets`.
         overrides: Fields that differ from the preset, nested or dotted: {"synthesis.guidance_scale": 2.0}.
-        execution: Store, device, engine and threads: how the run is carried out. Another device, number of threads or
-            engine may change results by rounding, nothing else does.
+        execution: Device, engine and threads: how the run is carried out. What is left empty is the worker's own
+            setting (FEDSYN_DEVICE, FEDSYN_THREADS, ...). Another device, number of threads or engine may change
+            results by rounding, nothing else does.
     """
     experiment = load_experiment(preset, overrides.given())
-    with running(experiment, execution):
-        return chain(experiment, execution)
+    if deployment.id:
+        refuse_other_places(experiment, execution.given())
+    here = Execution.on(os.environ, execution.given())
+    with running(experiment, here):
+        return chain(experiment, here)
 
 
 def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
-    """The stages as tasks, each submitted with the futures of its inputs."""
-    common = (experiment, execution)
+    """The stages as tasks, one after the other, each called with the states of its inputs.
 
-    data = dataset.submit(*common)
-    split = partition.submit(*common, dataset=data)
+    Independent stages are independent in the graph only: at the same time they would take each other's cores. (Futures
+    would do as well, but Prefect draws a task inside one that still runs when it is submitted.)
+    """
+    common = {"experiment": experiment, "execution": execution, "return_state": True}
 
-    first = classifier.submit(*common, dataset=data, partition=split)
-    predicted = pseudo_labels.submit(*common, dataset=data, partition=split, classifier=first)
-    selected = selection.submit(*common, partition=split, pseudo_labels=predicted)
+    data = dataset(**common)
+    split = partition(**common, dataset=data)
 
-    codec = autoencoder.submit(*common, dataset=data, partition=split)
-    encoded = latents.submit(*common, dataset=data, partition=split, autoencoder=codec)
+    first = classifier(**common, dataset=data, partition=split)
+    predicted = pseudo_labels(**common, dataset=data, partition=split, classifier=first)
+    selected = selection(**common, partition=split, pseudo_labels=predicted)
 
-    generator = denoiser.submit(*common, partition=split, selection=selected, latents=encoded)
-    synthetic = synthesis.submit(
-        *common,
+    codec = autoencoder(**common, dataset=data, partition=split)
+    encoded = latents(**common, dataset=data, partition=split, autoencoder=codec)
+
+    generator = denoiser(**common, partition=split, selection=selected, latents=encoded)
+    synthetic = synthesis(
+        **common,
         dataset=data,
         partition=split,
         classifier=first,
@@ -82,11 +109,9 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
         latents=encoded,
         denoiser=generator,
     )
-    second = retrain.submit(
-        *common, dataset=data, partition=split, classifier=first, selection=selected, synthesis=synthetic
-    )
-    page = report.submit(
-        *common,
+    second = retrain(**common, dataset=data, partition=split, classifier=first, selection=selected, synthesis=synthetic)
+    page = report(
+        **common,
         dataset=data,
         partition=split,
         classifier=first,
@@ -98,10 +123,10 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
         synthesis=synthetic,
         retrain=second,
     )
-    futures = [data, split, first, predicted, selected, codec, encoded, generator, synthetic, second, page]
-    return {result.manifest.stage: result for result in map(outcome, futures)}
+    states = [data, split, first, predicted, selected, codec, encoded, generator, synthetic, second, page]
+    return {result.manifest.stage: result for result in map(outcome, states)}
 
 
-def outcome(future: PrefectFuture[Any]) -> Result:
+def outcome(state: State[Any]) -> Result:
     """A finished stage's manifest, and whether it came from the store; raises what the stage raised."""
-    return Result(future.result(), cached=future.state.name == "Cached")
+    return Result(state.result(), cached=state.name == "Cached")

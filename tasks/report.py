@@ -1,8 +1,8 @@
 """The report stage; its table and main figures also become Prefect artifacts."""
 
-import base64
+import os
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from fedsyn.artifacts import Artifact, Manifest
 from fedsyn.config import Execution, Experiment
@@ -10,9 +10,17 @@ from fedsyn.graph import REPORT
 from fedsyn.pipeline import store_of
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.preview import preview
+from tasks.progress import picture_in_markdown
 from tasks.stage import Published, manifest_of, publish, stage_task
 
-SHOWN_FIGURES = ("partition", "accuracy_by_round", "pseudo_labels", "real_beside_synthetic")
+SHOWN_FIGURES = {
+    "accuracy_by_round": "Accuracy by round",
+    "partition": "Who holds what",
+    "pseudo_labels": "Precision and coverage of the pseudo-labels",
+    "confusion": "Which class is taken for which",
+    "real_beside_synthetic": "Real beside synthetic",
+}
+"""Figures of the report that Prefect's UI shows, and their titles."""
 
 
 @stage_task
@@ -51,16 +59,20 @@ def report(
 
 
 def show(artifact: Artifact, experiment: Experiment) -> None:
-    """Publish a report's headline as a table and its main figures as markdown, each with the store's key.
+    """Publish a report's headline as a table, its main figures as markdown, and a link to its page, each with its
+    place in the store.
 
     The figures are previews: Prefect keeps artifacts in its database, and full ones would swell it.
     """
-    key = f"report/{artifact.manifest.key}"
+    place = f"report/{artifact.manifest.key}"
+    run = f"{experiment.dataset.name}, seed {experiment.seed} (store: {place})"
     rows = [{"quantity": name, "value": value} for name, value in headline_in_words(artifact.manifest.metrics).items()]
-    title = f"{experiment.dataset.name}, seed {experiment.seed}"
-    create_table_artifact(rows, key="ddsa-fssl-results", description=f"Results of {title} (store: {key})")
-    lines = [f"# {title}", f"Full page: `{artifact.root / 'report.html'}` (store: {key})"]
-    for name in SHOWN_FIGURES:
-        png = base64.b64encode(preview(artifact.root / "figures" / f"{name}.png")).decode()
-        lines.append(f"![{name}](data:image/png;base64,{png})")
-    create_markdown_artifact("\n\n".join(lines), key="ddsa-fssl-figures", description=f"Figures of {title}")
+    create_table_artifact(rows, key="result", description=f"Results of {run}")
+    for name, title in SHOWN_FIGURES.items():
+        picture = picture_in_markdown(name, preview(artifact.root / "figures" / f"{name}.png"))
+        create_markdown_artifact(f"# {title}\n\n{picture}", key=name.replace("_", "-"), description=f"{title}: {run}")
+    page = artifact.root / "report.html"
+    if address := os.environ.get("FEDSYN_REPORTS_URL"):
+        create_link_artifact(f"{address}/{place}/report.html", "The report", key="report", description=str(page))
+    else:
+        create_markdown_artifact(f"The report: `{page}`", key="report", description=f"The page of {run}")

@@ -9,6 +9,11 @@ settings.register_profile("fedsyn", deadline=None, suppress_health_check=[Health
 settings.load_profile("fedsyn")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: with two workers (one file each at a time) none is left alone with the longest file."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """A stage sets the threads of the whole process; the next test starts with one again."""

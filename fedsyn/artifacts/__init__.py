@@ -4,7 +4,7 @@ from fedsyn.artifacts.checkpoints import Checkpoints, Pace
 from fedsyn.artifacts.folder import Folder
 from fedsyn.artifacts.manifest import Attempt, Input, Manifest
 from fedsyn.artifacts.opening import open_store
-from fedsyn.artifacts.store import Artifact, Store, StoreError
+from fedsyn.artifacts.store import Artifact, Store, StoreError, StoreUnavailable
 
 __all__ = [
     "Artifact",
@@ -16,5 +16,6 @@ __all__ = [
     "Pace",
     "Store",
     "StoreError",
+    "StoreUnavailable",
     "open_store",
 ]

@@ -1,4 +1,4 @@
-"""What a store can do without: artifacts that no report comes from, and what killed runs have left."""
+"""What a store can do without: artifacts that no result comes from, and what killed runs have left."""
 
 import uuid
 from collections.abc import Iterator
@@ -9,10 +9,13 @@ from fedsyn.artifacts.checkpoints import Checkpoints
 from fedsyn.artifacts.files import remove, total_size
 from fedsyn.artifacts.lineage import Ancestry, Identity
 from fedsyn.artifacts.lock import Lock, is_held
-from fedsyn.artifacts.manifest import Manifest
+from fedsyn.artifacts.manifest import Manifest, stage_of
 from fedsyn.artifacts.remote import RemoteStore
 from fedsyn.artifacts.store import Store, StoreError
 from fedsyn.artifacts.work import Record, held
+
+RESULTS = ("report", "ablation")
+"""Stages whose artifacts nothing else needs, and which are kept: they are what the rest was made for."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _leftovers(store: Store, extent: Extent) -> Iterator[Leftover]:
 def _unreachable(store: Store, roots: set[tuple[str, str]]) -> Iterator[Leftover]:
     manifests: list[Manifest] = list(store.manifests())
     ancestry = Ancestry(map(Identity.of, manifests))
-    roots = roots | {(manifest.stage, manifest.key) for manifest in manifests if manifest.stage == "report"}
+    roots = roots | {(manifest.stage, manifest.key) for manifest in manifests if manifest.stage in RESULTS}
     if not roots:
         raise StoreError(
             f"store {store.root} has no report, so nothing would be kept: finish a run first, or delete the folder"
@@ -97,7 +100,7 @@ def _unreachable(store: Store, roots: set[tuple[str, str]]) -> Iterator[Leftover
 def _read_by(place: Path) -> set[tuple[str, str]]:
     """What a stage in progress reads, as (stage, key): it may be made by itself, without a run that holds it."""
     record = Record.read(place)
-    return {(name, read.key) for name, read in record.inputs.items()} if record else set()
+    return {(stage_of(name), read.key) for name, read in record.inputs.items()} if record else set()
 
 
 def _move(path: Path, trash: Path) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedsyn.artifacts.manifest import Manifest
+from fedsyn.artifacts.manifest import Manifest, stage_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Ancestry:
             if place not in reached:
                 reached.add(place)
                 known = self.get(*place)
-                waiting += known.inputs.items() if known else ()
+                waiting += [(stage_of(name), read) for name, read in known.inputs.items()] if known else []
         return reached
 
     def differences(self, before: Identity, after: Identity, without: Collection[str] = ()) -> list[Difference]:
@@ -84,7 +84,7 @@ class Ancestry:
             seen.add((old.stage, old.key, new.key))
             for name in [name for name in {**new.inputs, **old.inputs} if name not in without]:
                 one, other = (inputs.get(name, "") for inputs in (old.inputs, new.inputs))
-                first, second = self.get(name, one), self.get(name, other)
+                first, second = (self.get(stage_of(name), key) for key in (one, other))
                 if first is not None and second is not None:
                     compare(first, second)
                 elif one != other:

@@ -121,6 +121,11 @@ class Manifest(BaseModel):
             raise ValueError("its manifest cannot be understood") from error
 
 
+def stage_of(input_name: str) -> str:
+    """The stage that an input comes from: its name, or what stands before the slash where several are of one stage."""
+    return input_name.partition("/")[0]
+
+
 def describe(root: Path) -> tuple[FileEntry, ...]:
     """The entries of all files below `root`."""
     return tuple(

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedsyn.artifacts.store import StoreError
+from fedsyn.artifacts.store import StoreError, StoreUnavailable
 from fedsyn.artifacts.work import is_full
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ REMEDIES = {
     "ReadTimeoutError": ENDPOINT,
 }
 """What to do about an error, by its class or by the server's code for it."""
+
+BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "502", "503", "504"}
+"""How servers say that they will answer later."""
 
 REFUSALS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 """How servers say that an object is there already, or is being written at this moment."""
@@ -162,7 +165,9 @@ class Objects:
                 raise
             name = next((name for name in (code, type(error).__name__) if name in REMEDIES), None)
             remedy = f"; {REMEDIES[name]}" if name else ""
-            raise StoreError(f"store {self.url}: {_masked(str(error) or type(error).__name__)}{remedy}") from error
+            later = code in BUSY or remedy.endswith(ENDPOINT) or isinstance(error, ConnectionError | TimeoutError)
+            kind = StoreUnavailable if later else StoreError
+            raise kind(f"store {self.url}: {_masked(str(error) or type(error).__name__)}{remedy}") from error
 
 
 def _masked(text: str) -> str:

@@ -29,6 +29,10 @@ class StoreError(Exception):
     """The store cannot be used as asked; the message says what to change."""
 
 
+class StoreUnavailable(StoreError):
+    """The store does not answer at this moment; the same request may succeed later."""
+
+
 class Artifact(Folder):
     """A verified artifact, opened for reading."""
 

@@ -16,8 +16,10 @@ from rich.tree import Tree
 from fedsyn.artifacts import Manifest, Store, StoreError
 from fedsyn.artifacts.cleaning import Extent, clean
 from fedsyn.artifacts.lineage import Ancestry, Identity
-from fedsyn.cli.shared import StoreUrl, browse, console, duration, refuse
+from fedsyn.artifacts.manifest import stage_of
+from fedsyn.cli.shared import StoreUrl, browse, console, refuse
 from fedsyn.graph import STAGES
+from fedsyn.report.text import duration
 
 app = typer.Typer(no_args_is_help=True, help="Look into the artifact store, check it, clean it.")
 
@@ -30,8 +32,9 @@ def ls(
     stage: Annotated[str | None, typer.Option(help="Only artifacts of this stage")] = None,
 ) -> None:
     """List the artifacts, each with its main measurements."""
-    if stage is not None and stage not in [known.name for known in STAGES]:
-        refuse(f"--stage must be one of {', '.join(known.name for known in STAGES)}, got {stage!r}")
+    known = [*(one.name for one in STAGES), "ablation"]
+    if stage is not None and stage not in known:
+        refuse(f"--stage must be one of {', '.join(known)}, got {stage!r}")
     manifests = sorted(browse(store).manifests(stage), key=lambda manifest: manifest.finished)
     row = "{:13}  {:24}  {:>5}  {:16}  {:>8}  {:>9}  {}"  # a table of rich's takes twenty seconds for ten thousand
     lines = [row.format("stage", "key", "seed", "finished, UTC", "took", "size", "measured")]
@@ -79,16 +82,17 @@ def lineage(key: Key, store: StoreUrl = "artifacts") -> None:
 
     def grow(tree: Tree, manifest: Manifest) -> None:
         for name, read in manifest.inputs.items():
-            found = opened.manifest(name, read.key)
-            again = (name, read.key) in shown
-            shown.add((name, read.key))
+            place = (stage_of(name), read.key)
+            found = opened.manifest(*place)
+            again = place in shown
+            shown.add(place)
             if found is None:
                 note = "[red]not in the store[/]"
             elif found.digest != read.digest:
                 note = "[red]has other bytes by now[/]"
             else:
                 note = "[dim]see above[/]" if again else f"[dim]{duration(found.seconds)}[/]"
-            branch = tree.add(f"{name} {read.key} {note}")
+            branch = tree.add(f"{escape(name)} {read.key} {note}")
             if found is not None and not again:
                 grow(branch, found)
 
@@ -150,7 +154,7 @@ def verify(
 def gc(
     store: StoreUrl = "artifacts",
     keep_reachable: Annotated[
-        bool, typer.Option("--keep-reachable", help="Also delete artifacts that no report and no running run needs")
+        bool, typer.Option("--keep-reachable", help="Also delete artifacts that no result and no running run needs")
     ] = False,
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Also delete checkpoints that no process works on")
@@ -159,7 +163,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted")] = False,
 ) -> None:
     """Delete what killed runs have left behind, and what the options name. Nothing that a running stage or run holds is
-    touched, and a report keeps all that it comes from."""
+    touched, and a report or an ablation keeps all that it comes from."""
     extent = Extent(unreachable=keep_reachable, checkpoints=checkpoints, quarantine=quarantine)
     opened = browse(store)
     found = clean(opened, extent, dry_run=dry_run)
@@ -210,6 +214,6 @@ def _ancestors(store: Store, manifests: Sequence[Manifest]) -> Iterator[Manifest
     while waiting:
         manifest = waiting.pop()
         yield manifest
-        places = {(name, read.key) for name, read in manifest.inputs.items()} - seen
+        places = {(stage_of(name), read.key) for name, read in manifest.inputs.items()} - seen
         seen |= places
         waiting += [found for place in places if (found := store.manifest(*place)) is not None]

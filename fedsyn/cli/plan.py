@@ -3,11 +3,12 @@
 from rich.markup import escape
 from rich.table import Table
 
-from fedsyn.cli.shared import Assignments, Preset, StoreUrl, browse, console, duration, experiment_of, find_data, parse
+from fedsyn.cli.shared import Assignments, Preset, StoreUrl, browse, console, experiment_of, find_data, parse
 from fedsyn.data.catalogue import fingerprint
 from fedsyn.pipeline import keys
 from fedsyn.plan import plan as planned
 from fedsyn.presets import DEFAULT_PRESET
+from fedsyn.report.text import duration
 
 
 def plan(preset: Preset = DEFAULT_PRESET, assignments: Assignments = None, store: StoreUrl = "artifacts") -> None:

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Annotated, NoReturn
 
 import typer
@@ -60,12 +59,3 @@ def browse(store: str) -> Store:
     """The store that was named, for a command that reads manifests and ends."""
     gc.disable()  # with ten thousand manifests it would take a second, and free nothing
     return open_store(store)
-
-
-def duration(seconds: float | None) -> str:
-    """`0.3 s`, `12 s`, `1:02:03`; nothing where it is not known."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return str(timedelta(seconds=round(seconds)))

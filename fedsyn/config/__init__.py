@@ -3,7 +3,7 @@
 Both are frozen and validated at the door; their descriptions are the form in Prefect's UI.
 """
 
-from fedsyn.config.execution import Execution
+from fedsyn.config.execution import OF_THE_MACHINE, Execution, variable
 from fedsyn.config.experiment import (
     Autoencoder,
     Classifier,
@@ -22,6 +22,7 @@ from fedsyn.config.section import NOT_IN_KEY, Section
 
 __all__ = [
     "NOT_IN_KEY",
+    "OF_THE_MACHINE",
     "Autoencoder",
     "Classifier",
     "Dataset",
@@ -38,4 +39,5 @@ __all__ = [
     "Selection",
     "Server",
     "Synthesis",
+    "variable",
 ]

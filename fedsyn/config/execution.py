@@ -1,11 +1,15 @@
 """How a run is carried out. Nothing here enters a key, and nothing here changes a result by more than rounding."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
 from fedsyn.artifacts.opening import CACHE, CACHE_GIB
 from fedsyn.config.section import Positive, Section
+
+OF_THE_MACHINE = ("store", "cache", "cache_gib", "ray_address")
+"""Fields that name a machine's places: its owner says them (FEDSYN_STORE, ...), and no form offers them."""
 
 
 class Execution(Section):
@@ -43,3 +47,19 @@ class Execution(Section):
     gpus_per_worker: float = Field(
         0.0, ge=0, description="GPUs, or parts of one, that a worker of `ray` asks for; 0: it trains on CPUs"
     )
+
+    @classmethod
+    def on(cls, environment: Mapping[str, str], given: Mapping[str, Any] | None = None) -> "Execution":
+        """What was `given`; for the rest what a machine's environment says (FEDSYN_STORE, FEDSYN_DEVICE, FEDSYN_THREADS
+        and so on, one for each field), and the defaults where it says nothing.
+
+        Raises:
+            ValidationError: a value cannot be used.
+        """
+        variables = {name: environment.get(variable(name), "") for name in cls.model_fields}
+        return cls.model_validate({name: value for name, value in variables.items() if value} | dict(given or {}))
+
+
+def variable(field: str) -> str:
+    """The environment variable that says a machine's own value of a field."""
+    return f"FEDSYN_{field.upper()}"

@@ -1,6 +1,7 @@
-"""What of a preset is different: the experiment's sections and fields, every one of them optional.
+"""What is different from a preset, and from a machine's own settings: sections whose fields are all optional.
 
-Built from `Experiment`, so that the form in Prefect's UI has its groups, limits, choices and explanations.
+Built from `Experiment` and `Execution`, so that the form in Prefect's UI has their groups, limits, choices and
+explanations.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from fedsyn.config.execution import OF_THE_MACHINE, Execution
 from fedsyn.config.experiment import Experiment
 from fedsyn.config.section import Section
 
@@ -27,6 +29,8 @@ class Given(BaseModel):
         A form sends null for every field that was left empty, so null in a group is nothing; under a dotted name it is
         meant as it stands.
         """
+        if isinstance(given, Section):
+            return given.model_dump(mode="json")
         if not isinstance(given, Mapping):
             return given
         nested = _without_null({name: value for name, value in given.items() if "." not in name})
@@ -91,8 +95,31 @@ def _left_out(schema: JsonDict) -> None:
         del schema["type"]
 
 
+class _OfAnExperiment(Given):
+    """A group whose fields can be dotted names too, which no form offers but a request may hold."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonDict:
+        schema: JsonDict = handler.resolve_ref_schema(handler(core))
+        return schema | {"patternProperties": {r"^\w+(\.\w+)+$": {}}}
+
+
+class _OnTheMachine(Given):
+    """A group whose form does not offer what belongs to the machine: its folders and addresses."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> JsonDict:
+        schema: JsonDict = handler.resolve_ref_schema(handler(core))
+        properties: Any = schema["properties"]
+        for name in OF_THE_MACHINE:
+            del properties[name]
+        return schema
+
+
 if TYPE_CHECKING:
     Overrides = Given
+    ExecutionOverrides = Given
 else:
-    Overrides = _optional(Experiment, Given)
-"""The fields that differ from a preset's. Everything that is left out keeps the preset's value."""
+    Overrides = _optional(Experiment, _OfAnExperiment)
+    ExecutionOverrides = _optional(Execution, _OnTheMachine)
+"""The fields that differ from a preset's, or from the machine's. Everything that is left out keeps that value."""

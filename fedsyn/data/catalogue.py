@@ -2,9 +2,10 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 
 from fedsyn.config import Dataset
 from fedsyn.randomness import generator
+
+DEBIAN = "/usr/share/datasets"
 
 
 class DatasetError(Exception):
@@ -86,7 +89,7 @@ def locate(settings: Dataset) -> Path:
         DatasetError: there is none; the message names the places searched and how to get the data.
     """
     source = SOURCES[settings.name]
-    roots = [settings.root] if settings.root else list(source.roots)
+    roots = [settings.root] if settings.root else [*_usual(source)]
     for root in (Path(name).expanduser() for name in roots):
         if all(any(root.glob(pattern)) for pattern in source.patterns):
             return root
@@ -94,6 +97,21 @@ def locate(settings: Dataset) -> Path:
         f"dataset.name '{settings.name}' needs {', '.join(source.patterns)} and found no folder that has them "
         f"(searched: {', '.join(roots)}). {source.advice} or say where it is: --set dataset.root=FOLDER"
     )
+
+
+def data_folders() -> list[Path]:
+    """Where data sets may lie: the folders that FEDSYN_DATA names (one or several, as in PATH; default: `data`), and
+    where Debian's packages put theirs."""
+    named = os.environ.get("FEDSYN_DATA") or "data"
+    return [Path(name) for name in [*named.split(os.pathsep), DEBIAN]]
+
+
+def _usual(source: Source) -> Iterator[str]:
+    """A source's own places; one in `data` is a place in each folder that FEDSYN_DATA names."""
+    for root in source.roots:
+        first, *rest = Path(root).parts
+        folders = data_folders()[:-1] if first == "data" else [Path(first)]
+        yield from (str(folder.joinpath(*rest)) for folder in folders)
 
 
 def _files(root: Path, patterns: tuple[str, ...]) -> list[Path]:
@@ -203,13 +221,13 @@ SOURCES = {
     "digits": Source(("digits.csv.gz",), (_sklearn_data(),), _read_digits, "Reinstall scikit-learn, which ships it,"),
     "mnist": Source(
         IDX_FILES,
-        ("data/MNIST/raw", "/usr/share/datasets/mnist"),
+        ("data/MNIST/raw", f"{DEBIAN}/mnist"),
         _read_idx("MNIST"),
         _torchvision_advice("MNIST"),
     ),
     "fashion-mnist": Source(
         IDX_FILES,
-        ("data/FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
+        ("data/FashionMNIST/raw", f"{DEBIAN}/fashion-mnist"),
         _read_idx("FashionMNIST"),
         "On Debian: apt-get install dataset-fashion-mnist. " + _torchvision_advice("FashionMNIST"),
     ),

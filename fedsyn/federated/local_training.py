@@ -147,6 +147,12 @@ def num_batches(num_samples: int, settings: FederatedTraining) -> int:
     return settings.local_steps or settings.local_epochs * math.ceil(num_samples / settings.batch_size)
 
 
+def num_drawn(num_samples: int, count: int, size: int) -> int:
+    """Samples in the first `count` batches that `batches` gives."""
+    epochs, rest = divmod(count, math.ceil(num_samples / size))
+    return epochs * num_samples + min(rest * size, num_samples)
+
+
 def batches(num_samples: int, size: int, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Rows of `count` local batches: epochs shuffled anew, each cut into batches of `size` and a rest."""
     while count > 0:

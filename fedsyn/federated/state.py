@@ -33,6 +33,8 @@ class TrainingState:
     """What the server algorithm keeps between rounds."""
     rounds_done: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    images_seen: int = 0
+    """Samples in all local batches of this process, for a rate; not kept."""
 
     def result(self) -> Tensor:
         """The weights to use: the moving average where there is one."""

@@ -22,7 +22,7 @@ from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.cohort import draw_cohort
 from fedsyn.federated.engines.choice import Engine, open_engine
 from fedsyn.federated.flat import FlatModel, batch_norms, flattened
-from fedsyn.federated.local_training import finite
+from fedsyn.federated.local_training import finite, num_drawn
 from fedsyn.federated.objective import Objective
 from fedsyn.federated.state import TrainingState, keeping, restored
 
@@ -133,6 +133,7 @@ def _train_round(
         warm = min(settings.ema_decay, (1 + round_index) / (10 + round_index))  # early rounds count little
         state.averaged.lerp_(state.weights, 1 - warm)
     state.rounds_done = round_index + 1
+    state.images_seen += sum(num_drawn(task.num_samples, task.num_batches, settings.batch_size) for task in tasks)
     state.history.append({"round": round_index + 1, "clients": len(rows), "train_loss": loss})
     return [cohort[row] for row in rows]
 

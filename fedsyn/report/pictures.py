@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fedsyn.report.theme import LIGHT, WIDTH, Theme, dress, new_figure, plain, shorten
+from fedsyn.report.text import shorten
+from fedsyn.report.theme import LIGHT, WIDTH, Theme, dress, new_figure, plain
 
 ONE_BLOCK = 20  # classes beyond which the picture is laid out in two blocks, each with its own pair of columns
 

@@ -2,12 +2,13 @@
 
 import io
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
 
-def preview(figure: Path, width: int = 900, colours: int = 64) -> bytes:
-    """The PNG of a figure, at most `width` pixels wide, in a palette of `colours`."""
+def preview(figure: Path | IO[bytes], width: int = 900, colours: int = 64) -> bytes:
+    """The PNG of a figure (a file, or an open one), at most `width` pixels wide, in a palette of `colours`."""
     image = Image.open(figure).convert("RGB")
     image.thumbnail((width, image.height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -1,5 +1,6 @@
 """Numbers and settings as a person reads them. A narrow space binds units to numbers."""
 
+from datetime import timedelta
 from math import isinf, isnan
 from typing import Any
 
@@ -42,3 +43,17 @@ def plain_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {plain_value(item)}" for name, item in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """`0.3 s`, `12 s`, `1:02:03`; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return str(timedelta(seconds=round(seconds)))
+
+
+def shorten(name: str, longest: int = 14) -> str:
+    """The name, or its beginning and an ellipsis."""
+    return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"

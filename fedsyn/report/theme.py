@@ -14,6 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
 
+from fedsyn.report.text import shorten
+
 WIDTH = 8.4  # inches; every figure has the page's width
 DPI = 160
 MOST_TICKS = 20
@@ -142,11 +144,6 @@ def plain(texts: Sequence[Text]) -> None:
     """Class names are the user's: a dollar sign in them is no formula."""
     for text in texts:
         text.set_parse_math(False)
-
-
-def shorten(name: str, longest: int = 14) -> str:
-    """The name, or its beginning and an ellipsis."""
-    return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"
 
 
 def png(figure: Figure) -> bytes:

@@ -1,13 +1,17 @@
 """A generation that can be stopped: images come in batches, and parts of them are kept on the way."""
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from fedsyn import interruption
 from fedsyn.artifacts import Checkpoints
+
+logger = logging.getLogger(__name__)
 
 MOST_PENDING = 64
 """Batches that wait in memory at most."""
@@ -19,7 +23,8 @@ def generate_parts(
     """The tables of all batches, in order: those that `parts` has from an earlier attempt, and new ones.
 
     `make(start, stop)` makes images [start, stop). A table is handed over when it is on disk, one row group a batch:
-    memory does not grow with `total`. Whoever goes on after an interruption makes the same batches.
+    memory does not grow with `total`. Whoever goes on after an interruption makes the same batches. Where a device's
+    memory is too small for a batch, this and all later ones are made smaller, which may change images by rounding.
 
     Raises:
         Interrupted: a signal asked to stop; what was made is in `parts`.
@@ -50,7 +55,14 @@ def _make_the_rest(
         while done < total:
             interruption.check()
             stop = min(done + batch_size, total)
-            pending.append(make(done, stop))
+            try:
+                pending.append(make(done, stop))
+            except torch.OutOfMemoryError:
+                if stop - done == 1:
+                    raise
+                batch_size = (stop - done) // 2
+                logger.warning("synthesis: out of memory; going on with %d images at once", batch_size)
+                continue
             done = stop
             if parts.due() or len(pending) == MOST_PENDING:
                 save()

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from fedsyn.artifacts import Input, Store
 from fedsyn.cli import app
+from fedsyn.cli.shared import console
 from fedsyn.data.catalogue import fingerprint
 from fedsyn.graph import STAGES
 from fedsyn.pipeline import keys
@@ -45,6 +46,7 @@ def run_store(tmp_path) -> Store:
 
 def invoke(*arguments: object):
     """The command's result, in a terminal that is wide enough for every line."""
+    console.width = 300
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "300"})
     gc.enable()  # a command that is about to end switches the collector off
     return result

@@ -61,12 +61,15 @@ def test_prefect_keeps_the_result_table_and_the_figures(first_run, home):
     store, _ = first_run
     with contextlib.closing(sqlite3.connect(home / "prefect.db")) as database:
         artifacts = dict(database.execute("select key, data from artifact").fetchall())
-    assert artifacts.keys() == {"ddsa-fssl-results", "ddsa-fssl-figures"}
-    assert "retrained accuracy" in artifacts["ddsa-fssl-results"]
-    assert artifacts["ddsa-fssl-figures"].count("data:image/png;base64,") == 4
-    assert len(artifacts["ddsa-fssl-figures"]) < 300_000
+    pictures = {"accuracy-by-round", "partition", "pseudo-labels", "confusion", "real-beside-synthetic"}
+    curves = {f"{stage}-curves" for stage in ("classifier", "autoencoder", "denoiser", "retrain")}
+    assert pictures | curves | {"result", "report", "classifier-progress", "synthesis-progress"} <= artifacts.keys()
+    assert "retrained accuracy" in artifacts["result"]
+    for name in pictures | curves:
+        assert artifacts[name].count("data:image/png;base64,") == 1
+        assert len(artifacts[name]) < 300_000
     key = next(Store(store).manifests("report")).key
-    assert f"report/{key}" in artifacts["ddsa-fssl-figures"]
+    assert f"report/{key}" in artifacts["report"]
 
 
 def test_the_flow_chains_the_stages_as_the_graph_declares_them(first_run):

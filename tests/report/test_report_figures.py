@@ -6,7 +6,8 @@ from fedsyn.report.clients import client_accuracy_change
 from fedsyn.report.curves import accuracy_by_round
 from fedsyn.report.heatmaps import confusion_matrices, partition_heatmaps
 from fedsyn.report.pictures import mosaic, real_beside_synthetic
-from fedsyn.report.theme import DARK, LIGHT, png, shorten, shown_ticks
+from fedsyn.report.text import shorten
+from fedsyn.report.theme import DARK, LIGHT, png, shown_ticks
 
 COUNTS = np.array([[3, 0], [0, 120]])
 

@@ -1,0 +1,81 @@
+"""`fedsyn up`: Prefect's server, pools, deployments and workers on this machine, until Ctrl-C."""
+
+import os
+import signal
+import time
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from fedsyn.cli.shared import StoreUrl, console, refuse
+from fedsyn.interruption import SIGNALS
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def up(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; one that others can reach needs a password")
+    ] = LOOPBACK[0],
+    port: Annotated[int, typer.Option(help="Port of Prefect's server and UI")] = 4200,
+    reports_port: Annotated[int, typer.Option(help="Port at which reports and artifacts can be read")] = 4201,
+    workers: Annotated[
+        int | None, typer.Option(help="Workers, each with one run at a time; default: one a GPU, or one")
+    ] = None,
+    store: StoreUrl = "artifacts",
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Print Prefect's settings as shell exports, and end")
+    ] = False,
+) -> None:
+    """Start everything that runs from Prefect's UI need, on this machine: server, work pools, deployments, workers.
+
+    Ctrl-C stops it; runs keep what they have, and Retry in the UI goes on from there. Settings come from the
+    environment: PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL (Postgres), FEDSYN_DATA, FEDSYN_DEVICE, ...
+    """
+    from flows.settings import SETTINGS, apply
+
+    if settings:
+        for name, value in SETTINGS.items():
+            print(f"export {name}={value}")
+        return
+    if host not in LOOPBACK and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        refuse(
+            f"host {host!r} lets other machines start runs here: set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, and "
+            f"PREFECT_API_AUTH_STRING to the same, or use {LOOPBACK[0]} behind a proxy that asks for a password"
+        )
+    apply(os.environ)
+    with console.status("Starting Prefect"):
+        from flows.serving import Site, SiteError, serving
+
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+    try:
+        with serving(Site(host, port, reports_port, store, _devices(workers)), _say) as check:
+            _say("ready; Ctrl-C stops it")
+            while True:
+                check()
+                time.sleep(0.5)
+    except SiteError as error:
+        refuse(str(error), 1)
+    except KeyboardInterrupt:
+        _say("stopped; runs have kept what they had")
+
+
+def _devices(workers: int | None) -> list[str]:
+    """The GPU of each worker, an empty string for one that computes on CPUs."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    return [str(number % gpus) if gpus else "" for number in range(workers or gpus or 1)]
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End the command, once: what stops the parts is not to be interrupted."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,205 @@
+"""A batch of runs: every arm of a study with each of its seeds, gathered into one table."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+import yaml
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelling
+from pydantic import Field
+
+from fedsyn import interruption
+from fedsyn.ablation import Run, Study, keys_of_each_run, make_study, plan_study, study_names, study_text
+from fedsyn.ablation.fields import dotted
+from fedsyn.artifacts import Manifest, Store
+from fedsyn.config import Execution
+from fedsyn.config.overrides import ExecutionOverrides, Overrides
+from fedsyn.interruption import Interrupted
+from fedsyn.pipeline import store_of
+from fedsyn.presets import preset_names
+from fedsyn.report.text import duration
+from flows.ddsa_fssl import ddsa_fssl
+from flows.places import refuse_other_places
+from tasks.gather import show_gathered
+
+AT_ONCE = 32
+"""Runs that wait for workers or are carried out at the same time. How many compute is the pool's and workers' limit."""
+
+POLL = 3.0
+"""Seconds between two looks at the runs on workers."""
+
+logger = logging.getLogger("fedsyn.ablation")
+
+Where = Literal["here", "gpu-pool"]
+Seeds = tuple[int, ...]
+Values = dict[str, list[Any]]
+Arms = dict[str, dict[str, Any]]
+
+
+class RunsFailed(Exception):
+    """Some runs of a batch failed; what the others have measured is gathered in `manifest`'s artifact."""
+
+    def __init__(self, message: str, manifest: Manifest) -> None:
+        super().__init__(message)
+        self.manifest = manifest
+
+
+def batch_name() -> str:
+    """`digits-guidance`, say."""
+    return str(flow_run.parameters["study"])
+
+
+@flow(name="ablation", flow_run_name=batch_name, persist_result=False)
+def ablation(
+    study: str = "digits-guidance",
+    seeds: Seeds = (),
+    grid: Values = {},  # noqa: B006 (never changed)
+    arms: Arms = {},  # noqa: B006
+    where: Where = "here",
+    preset: Annotated[str, Field(json_schema_extra={"enum": ["", *preset_names()]})] = "",
+    overrides: Overrides = Overrides(),  # noqa: B008 (frozen)
+    execution: ExecutionOverrides = ExecutionOverrides(),  # noqa: B008 (frozen)
+) -> Manifest:
+    """Run every arm of a study with each of its seeds, and compare them. Stages that arms share are computed once.
+
+    Args:
+        study: Name of a study of the package (`fedsyn ablate` lists them), or of a new one that the fields below
+            describe. What they leave empty is the study's.
+        seeds: Every arm is run with each of them.
+        grid: Dotted field to its values, every combination is an arm: {"synthesis.guidance_scale": [1, 2]}.
+        arms: Name of an arm to the fields that make it; with a grid, each is run at every point of it.
+        where: `here`, in one process, for runs of seconds; `gpu-pool`, by that pool's workers, for longer ones.
+        preset: Experiment that every arm starts from.
+        overrides: Fields that differ from the preset in every arm, besides the study's own.
+        execution: Device, engine and threads; what is left empty is the worker's own setting.
+    """
+    given = {"seeds": list(seeds), "grid": grid, "arms": arms, "preset": preset}
+    changes = {field: value for field, value in given.items() if value}
+    if study not in study_names() and changes.keys() & {"grid", "arms"}:
+        values: dict[str, Any] = {"name": study, "overrides": {}}
+    else:
+        values = yaml.safe_load(study_text(study))
+    common = dotted(values.get("overrides") or {}) | dotted(overrides.given())
+    return carry_out(make_study({**values, **changes, "overrides": common}), execution, where)
+
+
+@flow(name="ablation", flow_run_name="{study.name}", persist_result=False)
+def run_study(
+    study: Study,
+    execution: ExecutionOverrides = ExecutionOverrides(),  # noqa: B008 (frozen)
+    where: Where = "here",
+) -> Manifest:
+    """`ablation`, for a study that was read from a file or made in Python."""
+    return carry_out(study, execution, where)
+
+
+def carry_out(study: Study, execution: ExecutionOverrides, where: Where) -> Manifest:
+    """Run a study; the manifest of its artifact.
+
+    Raises:
+        ConfigError: an arm is no valid experiment (all of them are named); nothing has been run.
+        RunsFailed: some runs failed; the others are gathered all the same.
+        Interrupted: a signal asked to stop. What is done is kept.
+    """
+    runs = study.runs()
+    if deployment.id:
+        for run in runs:
+            refuse_other_places(run.experiment, execution.given())
+    here = Execution.on(os.environ, execution.given())
+    store, keys = store_of(here), keys_of_each_run(runs)
+    _show_plan(study, runs, keys, store)
+
+    reports = {(run.arm, run.seed): known["report"] for run, known in zip(runs, keys, strict=True)}
+    with interruption.listening():
+        if where == "here":
+            failures = _run_here(runs, study.preset, here)
+        else:
+            missing = [run for run in runs if store.manifest("report", reports[run.arm, run.seed]) is None]
+            logger.info("%d of %d runs have their reports in the store", len(runs) - len(missing), len(runs))
+            failures = _run_on_workers(missing, study.preset, execution.given())
+
+    found = {name: store.manifest("report", key) for name, key in reports.items() if name not in failures}
+    done = {name: manifest for name, manifest in found.items() if manifest is not None}
+    failures |= dict.fromkeys(found.keys() - done.keys(), "its report is not in the store that this flow sees")
+    artifact = show_gathered(store, study, runs, done, failures)
+    if failures:
+        lines = [f"{arm}, seed {seed}: {message}" for (arm, seed), message in failures.items()]
+        raise RunsFailed(f"{len(failures)} of {len(runs)} runs failed\n" + "\n".join(lines), artifact.manifest)
+    return artifact.manifest
+
+
+def _show_plan(study: Study, runs: Sequence[Run], keys: Sequence[Mapping[str, str]], store: Store) -> None:
+    """How many artifacts each stage needs, as a table in Prefect's UI, before anything runs."""
+    rows = [
+        {
+            "stage": count.stage,
+            "artifacts": count.artifacts,
+            "new": count.new,
+            "cached": count.cached,
+            "shared by runs": count.shared,
+            "may take": duration(count.seconds),
+        }
+        for count in plan_study(runs, keys, store)
+    ]
+    what = f"{study.name}: {len(runs)} runs, {len(study.changes())} arms with {len(study.seeds)} seeds"
+    create_table_artifact(rows, key="ablation-plan", description=what)
+
+
+def _run_here(runs: Sequence[Run], preset: str, execution: Execution) -> dict[tuple[str, int], str]:
+    """One subflow after the other; why some failed."""
+    failures = {}
+    for number, run in enumerate(runs, start=1):
+        logger.info("%s, seed %d (%d of %d)", run.arm, run.seed, number, len(runs))
+        state = ddsa_fssl(preset=preset, overrides=run.overrides, execution=execution, return_state=True)
+        if not state.is_completed():
+            error = state.result(raise_on_failure=False)
+            if isinstance(error, Interrupted):
+                raise error
+            failures[run.arm, run.seed] = str(error)
+            logger.error("%s, seed %d failed: %s", run.arm, run.seed, error)
+    return failures
+
+
+def _run_on_workers(runs: Sequence[Run], preset: str, execution: Mapping[str, Any]) -> dict[tuple[str, int], str]:
+    """Runs of the preset's deployment, as the pool's workers take them; why some failed. If this flow is stopped, so
+    are they."""
+    waiting, flying, failures = list(runs), dict[UUID, Run](), dict[tuple[str, int], str]()
+    with get_client(sync_client=True) as client:
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < AT_ONCE:
+                    run = waiting.pop(0)
+                    flying[_submit(run, preset, execution)] = run
+                time.sleep(POLL)
+                interruption.check()
+                for number in list(flying):
+                    state = client.read_flow_run(number).state
+                    if state is not None and state.is_final():
+                        run = flying.pop(number)
+                        if not state.is_completed():
+                            failures[run.arm, run.seed] = state.message or str(state.name)
+        except BaseException:
+            for number in flying:
+                client.set_flow_run_state(number, Cancelling())
+            raise
+    return failures
+
+
+def _submit(run: Run, preset: str, execution: Mapping[str, Any]) -> UUID:
+    """Ask for a run of the preset's deployment; its id."""
+    submitted = run_deployment(
+        f"ddsa-fssl/{preset}",
+        parameters={"preset": preset, "overrides": run.overrides, "execution": dict(execution)},
+        flow_run_name=f"{run.arm} seed={run.seed}",
+        timeout=0,
+    )
+    return cast(FlowRun, submitted).id

@@ -1,0 +1,249 @@
+"""A whole site on one machine: Prefect's server, work pools, deployments, workers, and a server for the reports.
+
+Each part is what a person would start by hand (docs/prefect.md has the commands); here they are started in order,
+watched, and stopped in the opposite order.
+"""
+
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkerStatus
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+POOLS = {"gpu-pool": None, "orchestrator-pool": 4}
+"""Work pools, and how many runs each carries out at once. What orders batches computes nothing, and has a pool of its
+own: in one pool batches could take the places that their own runs wait for."""
+
+START = 180.0
+"""Seconds that a part may take to start; the first start makes a database."""
+
+STOP = 40.0
+"""Seconds that a part may take to stop: longer than Prefect waits for a run to leave."""
+
+
+class SiteError(Exception):
+    """The site cannot be started, or a part of it has ended; the message says which, and where its log is."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served, where."""
+
+    host: str
+    port: int
+    reports_port: int
+    store: str
+    devices: Sequence[str]
+    """One worker for each, which carries out one run at a time: the number of a GPU, or an empty string for CPUs."""
+
+    @property
+    def share_of_the_cores(self) -> dict[str, str]:
+        """Settings of a worker that computes on CPUs, unless the environment says otherwise: workers that take all
+        cores each are many times slower together than one."""
+        cores = str(max(1, len(os.sched_getaffinity(0)) // len(self.devices)))
+        return {name: os.environ.get(name) or cores for name in ("FEDSYN_THREADS", "FEDSYN_WORKERS")}
+
+    @property
+    def url(self) -> str:
+        """Prefect's UI."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def reports_url(self) -> str:
+        """The reports in the store; empty where the store is not a folder of this machine."""
+        return "" if "://" in self.store else f"http://{self.host}:{self.reports_port}"
+
+
+class Part:
+    """A process of the site, with a log of its own."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+        self.name = name
+        self.log = PREFECT_HOME.value() / "logs" / f"{name}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", *command],
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us, who stop the parts in order
+            )
+
+    def check(self) -> None:
+        """
+        Raises:
+            SiteError: the process has ended.
+        """
+        if self.process.poll() is not None:
+            last = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+            raise SiteError(f"{self.name} ended with status {self.process.returncode} ({self.log}):\n{last}")
+
+    def wait_until(self, true: Callable[[], bool]) -> None:
+        """
+        Raises:
+            SiteError: the process has ended, or it takes too long.
+        """
+        end = time.monotonic() + START
+        while not true():
+            self.check()
+            if time.monotonic() > end:
+                raise SiteError(f"{self.name} has not started within {START:.0f} s; its log is {self.log}")
+            time.sleep(0.3)
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it and what it has started if it does not."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+@contextmanager
+def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Start the site, saying of each part that it is there, and stop it when the context ends.
+
+    Gives a function that raises SiteError when a part has ended.
+
+    Raises:
+        SiteError: a part does not start.
+    """
+    api = f"{site.url}/api"
+    environment = {
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_UI_API_URL": api,
+        "FEDSYN_STORE": site.store,
+        "FEDSYN_REPORTS_URL": site.reports_url,
+        "FEDSYN_ROOT": str(ROOT),
+    }
+    parts: list[Part] = []
+    with ExitStack() as stack:
+
+        def start(name: str, *command: str, **more: str) -> Part:
+            part = Part(name, command, environment | more)
+            stack.callback(part.stop)
+            return part
+
+        stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
+        _refuse_if_taken(site)
+        server = start("server", "server", "start", "--host", site.host, "--port", str(site.port))
+        server.wait_until(lambda: _is_healthy(f"{api}/health"))
+        say(f"Prefect's UI: {site.url}")
+
+        with get_client(sync_client=True) as client:
+            for pool, limit in POOLS.items():
+                _ensure_pool(client, pool, limit)
+            _ensure_automations(client)
+            say(f"work pools: {', '.join(POOLS)}; runs whose heartbeat stops are marked Crashed")
+
+            deploy = start("deploy", "--no-prompt", "deploy", "--all")
+            if deploy.process.wait() != 0:
+                deploy.check()
+            say(f"deployments: {site.url}/deployments")
+
+            parts += [server, start("orchestrator", *_worker("orchestrator", "orchestrator-pool", 4))]
+            for number, device in enumerate(site.devices):
+                own = {"CUDA_VISIBLE_DEVICES": device} if device else site.share_of_the_cores
+                parts.append(start(f"worker-{number}", *_worker(f"worker-{number}", "gpu-pool", 1), **own))
+            for part in parts[1:]:
+                part.wait_until(functools.partial(_is_online, client, part.name))
+            say(f"workers: {', '.join(part.name for part in parts[1:])}")
+
+        if site.reports_url:
+            stack.enter_context(_reports(site))
+            say(f"artifacts and reports: {site.reports_url}")
+
+        def check() -> None:
+            for part in parts:
+                part.check()
+
+        yield check
+
+
+def _worker(name: str, pool: str, limit: int) -> list[str]:
+    return ["worker", "start", "--pool", pool, "--name", name, "--limit", str(limit)]
+
+
+def _refuse_if_taken(site: Site) -> None:
+    for port in (site.port, site.reports_port):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((site.host, port))
+            except OSError as error:
+                raise SiteError(
+                    f"{site.host}:{port} cannot be used ({error.strerror}), perhaps because another site runs there; "
+                    "choose other ports with --port and --reports-port"
+                ) from error
+
+
+def _is_healthy(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(url, timeout=5).is_success
+    return False
+
+
+def _is_online(client: SyncPrefectClient, name: str) -> bool:
+    pools = {name: client.read_workers_for_work_pool(name) for name in POOLS}
+    return any(
+        worker.name == name and worker.status == WorkerStatus.ONLINE for workers in pools.values() for worker in workers
+    )
+
+
+def _ensure_pool(client: SyncPrefectClient, name: str, limit: int | None) -> None:
+    """Make the pool unless there is one: its owner may have changed it."""
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        template = json.loads((HERE / "process-pool.json").read_text(encoding="utf-8"))
+        pool = WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit)
+        client.create_work_pool(pool)
+
+
+def _ensure_automations(client: SyncPrefectClient) -> None:
+    for wanted in yaml.safe_load((HERE / "automations.yaml").read_text(encoding="utf-8"))["automations"]:
+        if not client.read_automations_by_name(wanted["name"]):
+            client.create_automation(AutomationCore.model_validate(wanted))
+
+
+@contextmanager
+def _reports(site: Site) -> Iterator[None]:
+    """The store's files over HTTP, to be read with a browser."""
+    folder = Path(site.store).expanduser().absolute()
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with ThreadingHTTPServer((site.host, site.reports_port), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """Files of one folder, without a line for each request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
