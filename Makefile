@@ -1,4 +1,4 @@
-# Two commands are all there is: `make run` and `make test`. Each sets up what it needs, from nothing.
+# `make run` and `make test` are all that is needed. Each sets up what it needs, from nothing.
 PYTHON ?= python3
 VENV := .venv
 ARGS ?=
@@ -10,6 +10,9 @@ help:            ## show this list
 
 run: $(VENV)/.ready      ## the whole method on the digits data set; ARGS='--preset fashion-mnist' for another
 	$(VENV)/bin/fedsyn run $(ARGS)
+
+serve: $(VENV)/.ready    ## Prefect's UI with all deployments and a worker on this machine, until Ctrl-C
+	$(VENV)/bin/fedsyn up $(ARGS)
 
 test: $(VENV)/.ready     ## the tests, the real Prefect flow included
 	$(VENV)/bin/python -m pytest $(ARGS)
@@ -28,4 +31,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 clean:           ## remove the environment and all stage results
 	rm -rf $(VENV) artifacts/*/
 
-.PHONY: help run test check clean
+.PHONY: help run serve test check clean

@@ -44,6 +44,11 @@ class Result:
     manifest: Manifest
     cached: bool
 
+    @property
+    def seconds(self) -> float:
+        """Time inside the stage in this run; 0 where the store had its artifact."""
+        return 0.0 if self.cached else (self.manifest.finished - self.manifest.attempts[-1].started).total_seconds()
+
 
 def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs: Mapping[str, Manifest]) -> Result:
     """Return the artifact of `stage` from the store, verified, or compute and publish it.

@@ -82,14 +82,22 @@ def ablation(
         overrides: Fields that differ from the preset in every arm, besides the study's own.
         execution: Device, engine and threads; what is left empty is the worker's own setting.
     """
-    given = {"seeds": list(seeds), "grid": grid, "arms": arms, "preset": preset}
-    changes = {field: value for field, value in given.items() if value}
-    if study not in study_names() and changes.keys() & {"grid", "arms"}:
-        values: dict[str, Any] = {"name": study, "overrides": {}}
-    else:
-        values = yaml.safe_load(study_text(study))
-    common = dotted(values.get("overrides") or {}) | dotted(overrides.given())
-    return carry_out(make_study({**values, **changes, "overrides": common}), execution, where)
+    changes = {"seeds": list(seeds), "grid": grid, "arms": arms, "preset": preset}
+    return carry_out(compose(study, changes, overrides.given()), execution, where)
+
+
+def compose(name: str, changes: Mapping[str, Any], overrides: Mapping[str, Any]) -> Study:
+    """The study of the package that has this name, with `changes` in place of its fields where they are not empty, and
+    `overrides` over its own; or a new one, which `changes` describe.
+
+    Raises:
+        ConfigError: there is no such study and neither a grid nor arms describe one, or a field is wrong.
+    """
+    given = {field: value for field, value in changes.items() if value}
+    is_new = name not in study_names() and given.keys() & {"grid", "arms"}
+    values: dict[str, Any] = {"name": name} if is_new else yaml.safe_load(study_text(name))
+    common = dotted(values.get("overrides") or {}) | dotted(overrides)
+    return make_study({**values, **given, "overrides": common})
 
 
 @flow(name="ablation", flow_run_name="{study.name}", persist_result=False)
@@ -121,7 +129,7 @@ def carry_out(study: Study, execution: ExecutionOverrides, where: Where) -> Mani
     reports = {(run.arm, run.seed): known["report"] for run, known in zip(runs, keys, strict=True)}
     with interruption.listening():
         if where == "here":
-            failures = _run_here(runs, study.preset, here)
+            failures = _run_here(runs, study.preset, execution)
         else:
             missing = [run for run in runs if store.manifest("report", reports[run.arm, run.seed]) is None]
             logger.info("%d of %d runs have their reports in the store", len(runs) - len(missing), len(runs))
@@ -154,7 +162,7 @@ def _show_plan(study: Study, runs: Sequence[Run], keys: Sequence[Mapping[str, st
     create_table_artifact(rows, key="ablation-plan", description=what)
 
 
-def _run_here(runs: Sequence[Run], preset: str, execution: Execution) -> dict[tuple[str, int], str]:
+def _run_here(runs: Sequence[Run], preset: str, execution: ExecutionOverrides) -> dict[tuple[str, int], str]:
     """One subflow after the other; why some failed."""
     failures = {}
     for number, run in enumerate(runs, start=1):

@@ -1,9 +1,12 @@
 """DDSA-FSSL as a Prefect flow: the stages of the method in plain order."""
 
 import os
+import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from prefect.runtime import deployment, flow_run
 from prefect.states import State
 from pydantic import Field
@@ -12,8 +15,8 @@ from fedsyn.ablation.fields import dotted, plain, short_name
 from fedsyn.config import Execution, Experiment, Partition
 from fedsyn.config.overrides import ExecutionOverrides, Overrides
 from fedsyn.pipeline import Result, running
-from fedsyn.presets import DEFAULT_PRESET, load_experiment, preset_names
-from fedsyn.report.text import shorten
+from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, preset_names
+from fedsyn.report.text import shorten, time_in_words
 from flows.places import refuse_other_places
 from tasks.autoencoder import autoencoder
 from tasks.classifier import classifier
@@ -37,13 +40,20 @@ NAMED = {"seed", "dataset.name", "partition.labeled_fraction"} | {
 
 
 def run_name() -> str:
+    """The name of the run at hand; the preset's where its fields are wrong, which the flow is about to say."""
+    preset, overrides = (flow_run.parameters[name] for name in ("preset", "overrides"))
+    try:
+        return name_of(preset, Overrides.model_validate(overrides).given())
+    except ConfigError:
+        return str(preset)
+
+
+def name_of(preset: str, overrides: Mapping[str, Any]) -> str:
     """`cifar10 a=0.1 l=10% seed=3 guidance_scale=2.0`, say: what everybody asks, then what was overridden besides."""
-    parameters = flow_run.parameters
-    given = Overrides.model_validate(parameters["overrides"]).given()
-    experiment = load_experiment(parameters["preset"], given)
+    experiment = load_experiment(preset, overrides)
     parts = [experiment.dataset.name, skew(experiment.partition)]
     parts += [f"l={100 * experiment.partition.labeled_fraction:.3g}%", f"seed={experiment.seed}"]
-    parts += [f"{short_name(field)}={plain(value)}" for field, value in dotted(given).items() if field not in NAMED]
+    parts += [f"{short_name(field)}={plain(value)}" for field, value in dotted(overrides).items() if field not in NAMED]
     return shorten(" ".join(parts), 80)
 
 
@@ -76,8 +86,21 @@ def ddsa_fssl(
     if deployment.id:
         refuse_other_places(experiment, execution.given())
     here = Execution.on(os.environ, execution.given())
+    began = time.monotonic()
     with running(experiment, here):
-        return chain(experiment, here)
+        results = chain(experiment, here)
+    show_time(results, time.monotonic() - began)
+    return results
+
+
+def show_time(results: Mapping[str, Result], total: float) -> None:
+    """Where the time went, as a table in Prefect's UI."""
+    rows = [
+        {"stage": name, "state": "Cached" if result.cached else "Completed", "seconds": round(result.seconds, 1)}
+        for name, result in results.items()
+    ]
+    in_stages = sum(result.seconds for result in results.values())
+    create_table_artifact(rows, key="time", description=time_in_words(total, in_stages))
 
 
 def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:

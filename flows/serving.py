@@ -28,6 +28,8 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows.settings import LOOPBACK
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 POOLS = {"gpu-pool": None, "orchestrator-pool": 4}
@@ -70,8 +72,10 @@ class Site:
 
     @property
     def reports_url(self) -> str:
-        """The reports in the store; empty where the store is not a folder of this machine."""
-        return "" if "://" in self.store else f"http://{self.host}:{self.reports_port}"
+        """The reports in the store; empty where the store is not a folder of this machine, or others can reach the
+        address: files are given to anybody who asks."""
+        shared = "://" in self.store or self.host not in LOOPBACK
+        return "" if shared else f"http://{self.host}:{self.reports_port}"
 
 
 class Part:
@@ -97,9 +101,17 @@ class Part:
         Raises:
             SiteError: the process has ended.
         """
-        if self.process.poll() is not None:
+        if self.has_ended():
             last = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-            raise SiteError(f"{self.name} ended with status {self.process.returncode} ({self.log}):\n{last}")
+            raise SiteError(f"{self.ending()}:\n{last}")
+
+    def has_ended(self) -> bool:
+        """Whether the process is over."""
+        return self.process.poll() is not None
+
+    def ending(self) -> str:
+        """How it ended, and where its log is."""
+        return f"{self.name} ended with status {self.process.returncode} ({self.log})"
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         """
@@ -115,7 +127,7 @@ class Part:
 
     def stop(self) -> None:
         """Ask the process to end, and end it and what it has started if it does not."""
-        if self.process.poll() is None:
+        if not self.has_ended():
             self.process.terminate()
             try:
                 self.process.wait(STOP)
@@ -128,7 +140,8 @@ class Part:
 def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Start the site, saying of each part that it is there, and stop it when the context ends.
 
-    Gives a function that raises SiteError when a part has ended.
+    Gives a function to call now and then: it says which worker has ended, and raises SiteError where there is nothing
+    left to wait for.
 
     Raises:
         SiteError: a part does not start.
@@ -141,7 +154,6 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
         "FEDSYN_REPORTS_URL": site.reports_url,
         "FEDSYN_ROOT": str(ROOT),
     }
-    parts: list[Part] = []
     with ExitStack() as stack:
 
         def start(name: str, *command: str, **more: str) -> Part:
@@ -161,26 +173,31 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
             _ensure_automations(client)
             say(f"work pools: {', '.join(POOLS)}; runs whose heartbeat stops are marked Crashed")
 
+            active = _active_schedules(client)
             deploy = start("deploy", "--no-prompt", "deploy", "--all")
-            if deploy.process.wait() != 0:
-                deploy.check()
-            say(f"deployments: {site.url}/deployments")
-
-            parts += [server, start("orchestrator", *_worker("orchestrator", "orchestrator-pool", 4))]
+            workers = [start("orchestrator", *_worker("orchestrator", "orchestrator-pool", 4))]
             for number, device in enumerate(site.devices):
                 own = {"CUDA_VISIBLE_DEVICES": device} if device else site.share_of_the_cores
-                parts.append(start(f"worker-{number}", *_worker(f"worker-{number}", "gpu-pool", 1), **own))
-            for part in parts[1:]:
-                part.wait_until(functools.partial(_is_online, client, part.name))
-            say(f"workers: {', '.join(part.name for part in parts[1:])}")
+                workers.append(start(f"worker-{number}", *_worker(f"worker-{number}", "gpu-pool", 1), **own))
+            if deploy.process.wait() != 0:
+                deploy.check()
+            _activate(client, active)
+            say(f"deployments: {site.url}/deployments")
+            for worker in workers:
+                worker.wait_until(functools.partial(_is_online, client, worker.name))
+            say(f"workers: {', '.join(worker.name for worker in workers)}")
 
         if site.reports_url:
             stack.enter_context(_reports(site))
             say(f"artifacts and reports: {site.reports_url}")
 
         def check() -> None:
-            for part in parts:
-                part.check()
+            server.check()
+            for worker in [worker for worker in workers if worker.has_ended()]:
+                workers.remove(worker)
+                if not workers:
+                    worker.check()
+                say(f"{worker.ending()}; its run will be marked Crashed, and can be retried on another worker")
 
         yield check
 
@@ -190,7 +207,7 @@ def _worker(name: str, pool: str, limit: int) -> list[str]:
 
 
 def _refuse_if_taken(site: Site) -> None:
-    for port in (site.port, site.reports_port):
+    for port in (site.port, *([site.reports_port] if site.reports_url else [])):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -229,6 +246,17 @@ def _ensure_automations(client: SyncPrefectClient) -> None:
     for wanted in yaml.safe_load((HERE / "automations.yaml").read_text(encoding="utf-8"))["automations"]:
         if not client.read_automations_by_name(wanted["name"]):
             client.create_automation(AutomationCore.model_validate(wanted))
+
+
+def _active_schedules(client: SyncPrefectClient) -> set[str]:
+    """The deployments whose schedules somebody has switched on: deploying again would switch them off."""
+    return {found.name for found in client.read_deployments() if any(schedule.active for schedule in found.schedules)}
+
+
+def _activate(client: SyncPrefectClient, deployments: set[str]) -> None:
+    for found in client.read_deployments():
+        for schedule in found.schedules if found.name in deployments else ():
+            client.update_deployment_schedule(found.id, schedule.id, active=True)
 
 
 @contextmanager

@@ -8,8 +8,12 @@ SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "150",  # a first start makes a database
     "PREFECT_LOGGING_EXTRA_LOGGERS": "fedsyn",  # rounds and warnings appear in the UI's logs
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that Prefect allows; `automations.yaml` waits for three
+    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://localhost:4200",  # not every page that a browser here has open
     "PREFECT_WORKER_QUERY_SECONDS": "2",  # how long a submitted run waits for a worker to look
 }
+
+LOOPBACK = ("127.0.0.1", "localhost")
+"""Addresses that only this machine reaches."""
 
 
 def apply(environment: MutableMapping[str, str]) -> None:

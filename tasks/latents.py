@@ -3,10 +3,10 @@
 from fedsyn.artifacts import Manifest
 from fedsyn.config import Execution, Experiment
 from fedsyn.graph import LATENTS
-from tasks.stage import Published, publish, stage_task
+from tasks.stage import GPU, Published, publish, stage_task
 
 
-@stage_task
+@stage_task(tags=GPU)
 def latents(
     experiment: Experiment,
     execution: Execution,

@@ -33,6 +33,7 @@ class ShownProgress(logging.Handler):
         self.stage = stage
         self.first: tuple[float, Progress] | None = None
         self.last: Progress | None = None
+        self.failed = False
         self.bar = Refreshed(2.0, self._show_bar)
         self.curves = Refreshed(15.0, self._show_curves)
 
@@ -54,9 +55,15 @@ class ShownProgress(logging.Handler):
             self._show(event)
 
     def _show(self, event: Progress, *, now: bool = False) -> None:
-        self.bar.refresh(event, now=now)
-        if len(event.course) > 1:
-            self.curves.refresh(event, now=now)
+        if self.failed:
+            return
+        try:
+            self.bar.refresh(event, now=now)
+            if len(event.course) > 1:
+                self.curves.refresh(event, now=now)
+        except Exception as error:  # whatever a server and its client may raise: the stage is what counts
+            self.failed = True
+            logger.warning("%s: its progress is no longer shown in Prefect: %s", event.stage, error)
 
     def _show_bar(self, event: Progress, shown: UUID | None) -> UUID:
         share, text = 100 * event.done / event.total, self._in_words(event)
@@ -79,18 +86,24 @@ class ShownProgress(logging.Handler):
         return shown
 
     def _in_words(self, event: Progress) -> str:
-        """`rounds 12 of 20, train loss 0.41, 5,210 images/s, 31 s left (store: classifier/0f...)`."""
         assert self.first is not None
         began, first = self.first
-        seconds, done = time.monotonic() - began, event.done - first.done
-        parts = [f"{event.unit} {event.done:,} of {event.total:,}"]
-        parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items()]
-        if done:
-            if images := event.images - first.images:
-                parts.append(f"{images / seconds:,.0f} images/s")
-            if left := event.total - event.done:
-                parts.append(f"{duration(seconds / done * left)} left")
-        return f"{', '.join(parts)} (store: {event.stage}/{event.key})"
+        return in_words(event, first, time.monotonic() - began)
+
+
+def in_words(event: Progress, first: Progress, seconds: float) -> str:
+    """`rounds 12 of 20, train loss 0.41, 5,210 images/s, 31 s left (store: classifier/0f...)`.
+
+    Rate and time left are those since `first`, `seconds` ago: what an earlier attempt did says nothing about this one.
+    """
+    parts = [f"{event.unit} {event.done:,} of {event.total:,}"]
+    parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items()]
+    if done := event.done - first.done:
+        if images := event.images - first.images:
+            parts.append(f"{images / seconds:,.0f} images/s")
+        if left := event.total - event.done:
+            parts.append(f"{duration(seconds / done * left)} left")
+    return f"{', '.join(parts)} (store: {event.stage}/{event.key})"
 
 
 class Refreshed:
@@ -108,15 +121,11 @@ class Refreshed:
     def refresh(self, event: Progress, *, now: bool) -> None:
         """Show the event if it is time to, or `now`."""
         began = time.monotonic()
-        if self.next == float("inf") or (began < self.next and not now):
+        if began < self.next and not now:
             return
-        try:
-            self.shown = self.show(event, self.shown)
-            ended = time.monotonic()
-            self.next = ended + max(self.seconds, COST * (ended - began))
-        except Exception as error:  # whatever a server and its client may raise: the stage is what counts
-            self.next = float("inf")
-            logger.warning("%s: its progress is no longer shown in Prefect: %s", event.stage, error)
+        self.shown = self.show(event, self.shown)
+        ended = time.monotonic()
+        self.next = ended + max(self.seconds, COST * (ended - began))
 
 
 def picture_in_markdown(name: str, png: bytes) -> str:

@@ -1,5 +1,6 @@
 """What all stage tasks share: the store decides whether a stage runs, Prefect shows it."""
 
+from functools import partial
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -28,7 +29,8 @@ def run_name() -> str:
     return str(task_run.task_name)
 
 
-stage_task = task(
+stage_task: Any = partial(
+    task,
     task_run_name=run_name,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -41,6 +43,9 @@ stage_task = task(
 """Prefect's cache knows result records, not the files that they name; so it stays off and the store is asked.
 
 A retry goes on from the stage's last checkpoint, as any run does."""
+
+GPU = ["fedsyn", "gpu"]
+"""Tags of the stages that a GPU carries out: a concurrency limit of `gpu` counts them."""
 
 
 def publish(stage: Stage, experiment: Experiment, execution: Execution, **inputs: Manifest) -> Published:

@@ -96,6 +96,30 @@ def test_check_raises_until_it_is_over():
                 interruption.check()
 
 
+def test_what_fails_after_a_signal_is_told_as_an_interruption():
+    with interruption.listening():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="SIGTERM") as caught, interruption.told():
+            raise BrokenPipeError("a worker is gone")
+    assert isinstance(caught.value.__context__, BrokenPipeError)
+
+
+def test_what_fails_without_a_signal_is_told_as_it_is():
+    with interruption.listening():
+        with pytest.raises(BrokenPipeError), interruption.told():
+            raise BrokenPipeError
+        with pytest.raises(Interrupted, match="before"), interruption.told():
+            raise Interrupted("before")
+
+
+def test_a_signal_does_not_stop_what_succeeds():
+    done = []
+    with interruption.listening(), interruption.told():
+        signal.raise_signal(signal.SIGINT)
+        done.append("the rest")
+    assert done == ["the rest"]
+
+
 def test_in_a_thread_listening_changes_nothing():
     before = [signal.getsignal(number) for number in interruption.SIGNALS]
     seen = []

@@ -1,10 +1,11 @@
 """What differs from a preset: nothing that was left out counts, in a form or in a call."""
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from fedsyn.config import Experiment
-from fedsyn.config.overrides import Overrides
+from fedsyn.config import OF_THE_MACHINE, Execution, Experiment
+from fedsyn.config.overrides import ExecutionOverrides, Overrides
 from fedsyn.presets import load_experiment, preset_names
 
 
@@ -56,6 +57,7 @@ def test_a_server_algorithm_is_given_with_its_own_fields():
         ({"synthesis.step": 5}, "Extra inputs are not permitted"),
         ({"classifier": {"optimizer": "adam"}}, "Input should be 'sgd' or 'adamw'"),
         ({"classifier": {"server": {"momentum": 0.5}}}, "algorithm"),
+        ({"seed": 3, "seed.more": 1}, r"seed is a value, not a group, in 'seed.more'"),
     ],
 )
 def test_bad_fields_are_refused(values, words):
@@ -76,6 +78,48 @@ def test_the_form_has_a_group_for_each_section_with_limits_choices_and_explanati
     steps = schema["$defs"]["Synthesis"]["properties"]["steps"]
     assert (steps["type"], steps["minimum"]) == ("integer", 1)
     sampler = schema["$defs"]["Synthesis"]["properties"]["sampler"]
-    assert sampler["enum"] == ["ddim", "dpm-solver++", "unipc", None]
+    left_out, choice = sampler["anyOf"]
+    assert left_out == {"type": "null", "title": "as it is"}
+    assert choice["enum"] == ["ddim", "dpm-solver++", "unipc"]
     server = schema["$defs"]["Classifier"]["properties"]["server"]
-    assert len(server["anyOf"][0]["oneOf"]) == 9
+    assert len(server["anyOf"][1]["oneOf"]) == 9
+
+
+def accepts(model: type, values: dict) -> bool:
+    """Whether the schema of a form, which is all that Prefect's server knows, lets these values through."""
+    return jsonschema.Draft202012Validator(model.model_json_schema()).is_valid(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "accepted"),
+    [
+        ({"synthesis": {"steps": 5}, "classifier.server.algorithm": "fedprox", "synthesis.steps": 6}, True),
+        ({"synthesis": {"steps": 0}}, False),
+        ({"synthesis": {"step": 5}}, False),
+        ({"sinthesis": {"steps": 5}}, False),
+        ({"execution": {"store": "/etc"}}, False),
+    ],
+)
+def test_the_schema_takes_dotted_names_and_refuses_groups_that_there_are_not(values, accepted):
+    assert accepts(Overrides, values) is accepted
+
+
+def test_the_form_of_an_execution_offers_no_place_of_the_machine_which_a_call_may_name():
+    offered = ExecutionOverrides.model_json_schema()["properties"].keys()
+    assert offered == Execution.model_fields.keys() - set(OF_THE_MACHINE)
+    assert accepts(ExecutionOverrides, {"device": "cpu", "threads": 2})
+    for name in OF_THE_MACHINE:
+        assert not accepts(ExecutionOverrides, {name: "2"})
+    assert ExecutionOverrides.model_validate({"store": "/data", "cache_gib": 2}).given() == {
+        "store": "/data",
+        "cache_gib": 2.0,
+    }
+    with pytest.raises(ValidationError, match=r"cache_gib\n.*greater than 0"):
+        ExecutionOverrides.model_validate({"cache_gib": 0})
+
+
+def test_a_complete_execution_is_given_as_a_whole():
+    """So no variable of the machine comes between a command's options and its run."""
+    execution = Execution(store="/data", device="cpu")
+    values = ExecutionOverrides.model_validate(execution).given()
+    assert Execution.on({"FEDSYN_STORE": "/other", "FEDSYN_THREADS": "7"}, values) == execution

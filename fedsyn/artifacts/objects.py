@@ -26,10 +26,14 @@ REMEDIES = {
     "EndpointConnectionError": ENDPOINT,
     "ConnectTimeoutError": ENDPOINT,
     "ReadTimeoutError": ENDPOINT,
+    "ConnectionClosedError": ENDPOINT,
+    "ResponseStreamingError": ENDPOINT,
+    "IncompleteRead": ENDPOINT,
+    "ClientPayloadError": ENDPOINT,
 }
 """What to do about an error, by its class or by the server's code for it."""
 
-BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "502", "503", "504"}
+BUSY = {"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "429", "500", "502", "503", "504"}
 """How servers say that they will answer later."""
 
 REFUSALS = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}

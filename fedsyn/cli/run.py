@@ -1,5 +1,6 @@
 """`fedsyn run`: a flow, imported when the command is called."""
 
+import time
 from collections.abc import Mapping
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from fedsyn.pipeline import Result
 from fedsyn.presets import DEFAULT_PRESET
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.seeds import seed_table
+from fedsyn.report.text import time_in_words
 
 
 def run(
@@ -36,11 +38,14 @@ def run(
     reports: dict[int, Mapping[str, float]] = {}
     for value in experiments:
         console.rule(f"[bold]{preset}[/], seed {value}", align="left")
+        began = time.monotonic()
         with carried_out():
             changed = {**overrides, "seed": value}
             results = ddsa_fssl(preset=preset, overrides=changed, execution=execution)  # type: ignore[call-overload]
         reports[value] = results["report"].manifest.metrics
         _print_stages(results)
+        in_stages = sum(result.seconds for result in results.values())
+        console.print(f"time: {time_in_words(time.monotonic() - began, in_stages)}", highlight=False)
         _print_table("Result", headline_in_words(reports[value]))
         page = opened.folder("report", results["report"].manifest.key) / "report.html"
         console.print(f"report: {page}", soft_wrap=True, highlight=False)

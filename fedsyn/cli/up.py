@@ -11,13 +11,11 @@ import typer
 from fedsyn.cli.shared import StoreUrl, console, refuse
 from fedsyn.interruption import SIGNALS
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def up(
     host: Annotated[
         str, typer.Option(help="Address to listen on; one that others can reach needs a password")
-    ] = LOOPBACK[0],
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of Prefect's server and UI")] = 4200,
     reports_port: Annotated[int, typer.Option(help="Port at which reports and artifacts can be read")] = 4201,
     workers: Annotated[
@@ -33,7 +31,7 @@ def up(
     Ctrl-C stops it; runs keep what they have, and Retry in the UI goes on from there. Settings come from the
     environment: PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL (Postgres), FEDSYN_DATA, FEDSYN_DEVICE, ...
     """
-    from flows.settings import SETTINGS, apply
+    from flows.settings import LOOPBACK, SETTINGS, apply
 
     if settings:
         for name, value in SETTINGS.items():
@@ -42,7 +40,7 @@ def up(
     if host not in LOOPBACK and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
         refuse(
             f"host {host!r} lets other machines start runs here: set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, and "
-            f"PREFECT_API_AUTH_STRING to the same, or use {LOOPBACK[0]} behind a proxy that asks for a password"
+            f"PREFECT_API_AUTH_STRING to the same, or use 127.0.0.1 behind a proxy that asks for a password"
         )
     apply(os.environ)
     with console.status("Starting Prefect"):
@@ -66,8 +64,10 @@ def _devices(workers: int | None) -> list[str]:
     """The GPU of each worker, an empty string for one that computes on CPUs."""
     import torch
 
-    gpus = torch.cuda.device_count()
-    return [str(number % gpus) if gpus else "" for number in range(workers or gpus or 1)]
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    gpus = visible.split(",")[:count]
+    return [gpus[number % len(gpus)] if gpus else "" for number in range(workers or len(gpus) or 1)]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -7,7 +7,15 @@ explanations.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
@@ -39,6 +47,8 @@ class Given(BaseModel):
             group = nested
             for inner in groups:
                 group = group.setdefault(inner, {})
+                if not isinstance(group, dict):
+                    raise ValueError(f"{inner} is a value, not a group, in {path!r}")
             if groups:
                 group[name] = value
         return nested
@@ -83,16 +93,15 @@ def _described(field: FieldInfo) -> Any:
 
 
 def _left_out(schema: JsonDict) -> None:
-    """In a form, what may be left out is a field without a default, and not a choice between a value and null."""
+    """In a form, a number or a text that is left empty is left out; a switch or a choice cannot be empty, and is
+    offered beside `preset's own`."""
     schema.pop("default", None)
     kinds: Any = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]  # type: ignore[union-attr]
-    if len(kinds) != 1 or "$ref" in kinds[0] or "oneOf" in kinds[0]:  # a group of fields, or a choice of groups
-        return
-    del schema["anyOf"]
-    schema.update(kinds[0])
-    if "enum" in schema:  # a form sends null for a choice that was not made
-        schema["enum"] = [*schema["enum"], None]  # type: ignore[misc]
-        del schema["type"]
+    if len(kinds) == 1 and "type" in kinds[0] and kinds[0]["type"] != "boolean" and "enum" not in kinds[0]:
+        del schema["anyOf"]
+        schema.update(kinds[0])
+    elif kinds:
+        schema["anyOf"] = [{"type": "null", "title": "as it is"}, *({"title": "other"} | kind for kind in kinds)]
 
 
 class _OfAnExperiment(Given):
@@ -114,6 +123,12 @@ class _OnTheMachine(Given):
         for name in OF_THE_MACHINE:
             del properties[name]
         return schema
+
+    @model_serializer(mode="wrap")
+    def _without_what_no_form_knows(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The default of a form lists all fields; what it does not offer stands there only if it was given."""
+        left_out = set(OF_THE_MACHINE) - self.model_fields_set
+        return {name: value for name, value in dump(self).items() if name not in left_out}
 
 
 if TYPE_CHECKING:

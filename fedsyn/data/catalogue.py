@@ -103,7 +103,7 @@ def data_folders() -> list[Path]:
     """Where data sets may lie: the folders that FEDSYN_DATA names (one or several, as in PATH; default: `data`), and
     where Debian's packages put theirs."""
     named = os.environ.get("FEDSYN_DATA") or "data"
-    return [Path(name) for name in [*named.split(os.pathsep), DEBIAN]]
+    return [Path(name) for name in [*named.split(os.pathsep), DEBIAN] if name]
 
 
 def _usual(source: Source) -> Iterator[str]:

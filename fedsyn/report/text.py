@@ -54,6 +54,15 @@ def duration(seconds: float | None) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
+def time_in_words(total: float, in_stages: float) -> str:
+    """`64.0 s, of which 60.0 s in stages; Prefect, the store and what is shown took 4.0 s (6.2 %)`. In seconds."""
+    rest = total - in_stages
+    return (
+        f"{duration(total)}, of which {duration(in_stages)} in stages; "
+        f"Prefect, the store and what is shown took {duration(rest)} ({percent(rest / total)})"
+    )
+
+
 def shorten(name: str, longest: int = 14) -> str:
     """The name, or its beginning and an ellipsis."""
     return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"

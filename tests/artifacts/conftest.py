@@ -42,6 +42,16 @@ def bucket(endpoint, monkeypatch):
 
 
 @pytest.fixture
+def fresh_connections():
+    """fsspec keeps connections, and with them the endpoint and the credentials of other tests."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
 def one(bucket, tmp_path):
     return machine(bucket.url, tmp_path / "one")
 

@@ -3,12 +3,15 @@
 import logging
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from fedsyn.artifacts import StoreError, open_store
+from fedsyn.artifacts import StoreError, StoreUnavailable, open_store
 from tests.artifacts.machines import PLACE
 from tests.artifacts.samples import attempt, write_three_files
 from tests.handmade import KEY, publish
@@ -57,16 +60,6 @@ def files_below(root):
     return [path for path in root.rglob("*") if path.is_file()]
 
 
-@pytest.fixture
-def fresh_connections():
-    """fsspec keeps connections, and with them the endpoint and the credentials of other tests."""
-    from s3fs import S3FileSystem
-
-    S3FileSystem.clear_instance_cache()
-    yield
-    S3FileSystem.clear_instance_cache()
-
-
 def test_a_bucket_that_is_not_there(bucket, tmp_path):
     store = open_store("s3://no-such-bucket-here/store", tmp_path)
     for use in (
@@ -76,8 +69,9 @@ def test_a_bucket_that_is_not_there(bucket, tmp_path):
     ):
         with pytest.raises(
             StoreError, match=r"store s3://no-such-bucket-here/store: .* does not exist; create the bucket"
-        ):
+        ) as error:
             use()
+        assert not isinstance(error.value, StoreUnavailable)
 
 
 def test_a_server_that_is_not_there(bucket, tmp_path, monkeypatch, fresh_connections):
@@ -85,10 +79,51 @@ def test_a_server_that_is_not_there(bucket, tmp_path, monkeypatch, fresh_connect
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     store = open_store(bucket.url, tmp_path)
     with pytest.raises(
-        StoreError, match=r"Could not connect to the endpoint.*; check the network and the endpoint"
+        StoreUnavailable, match=r"Could not connect to the endpoint.*; check the network and the endpoint"
     ) as error:
         store.find("stage", KEY)
     assert bucket.url in str(error.value)
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[str]:
+    """The endpoint of a server that has nothing but this status for everybody; None: it hangs up."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.close_connection = True
+            if status is not None:
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        do_GET = do_HEAD = do_PUT = answer
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, StoreUnavailable) for status in (None, 429, 500, 502, 503, 504)),
+        *((status, StoreError) for status in (400, 401, 403, 501)),
+    ],
+)
+def test_whether_a_server_may_answer_later(status, kind, bucket, tmp_path, monkeypatch, fresh_connections):
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with answering(status) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = open_store(bucket.url, tmp_path)
+        for use in (lambda: store.find("stage", KEY), lambda: publish(store, write_three_files)):
+            with pytest.raises(StoreError) as error:
+                use()
+            assert type(error.value) is kind
 
 
 def test_no_credentials(bucket, tmp_path, monkeypatch, fresh_connections):
@@ -98,8 +133,9 @@ def test_no_credentials(bucket, tmp_path, monkeypatch, fresh_connections):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(
         StoreError, match=r"Unable to locate credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    ):
+    ) as error:
         open_store(bucket.url, tmp_path / "cache").find("stage", KEY)
+    assert not isinstance(error.value, StoreUnavailable)
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it(tmp_path):

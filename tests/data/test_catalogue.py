@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import torchvision
 from PIL import Image
 
 from fedsyn.config import Dataset
-from fedsyn.data.catalogue import SOURCES, DatasetError, fingerprint, load, locate
+from fedsyn.data.catalogue import SOURCES, DatasetError, data_folders, fingerprint, load, locate
 
 TRAIN, TEST = 6, 4
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -231,6 +232,28 @@ def test_the_usual_places_are_searched_when_no_root_is_given(tmp_path, monkeypat
     images, labels = write_idx(tmp_path / "data/MNIST/raw", packed=False)
     monkeypatch.chdir(tmp_path)
     assert_holds(Dataset(name="mnist"), images, labels)
+
+
+def test_every_folder_of_the_machine_is_searched_in_order(tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    (first / "MNIST/raw").mkdir(parents=True)
+    (second / "MNIST/raw").mkdir(parents=True)
+    write_idx(second / "MNIST/raw", packed=False)
+    monkeypatch.setenv("FEDSYN_DATA", f"{first}{os.pathsep}{second}")
+    assert locate(Dataset(name="mnist")) == second / "MNIST/raw"
+    write_idx(first / "MNIST/raw", packed=True)
+    assert locate(Dataset(name="mnist")) == first / "MNIST/raw"
+
+    with pytest.raises(DatasetError, match=f"{first}, {second}"):
+        locate(Dataset(name="cifar10"))
+
+
+def test_data_lie_where_the_machine_says_and_where_debian_puts_them(monkeypatch):
+    for named, folders in ((None, ["data"]), ("", ["data"]), ("/a:/b", ["/a", "/b"]), ("/a::", ["/a"])):
+        monkeypatch.delenv("FEDSYN_DATA", raising=False)
+        if named is not None:
+            monkeypatch.setenv("FEDSYN_DATA", named)
+        assert data_folders() == [*map(Path, folders), DEBIAN.parent]
 
 
 def test_files_that_are_damaged_are_an_error_that_names_their_folder(tmp_path, monkeypatch):

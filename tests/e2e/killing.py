@@ -190,11 +190,11 @@ def kept(store: Path, stage: str) -> int:
     return max((Checkpoints(folder).units() for folder in store.glob(f"in_progress/{stage}-*/checkpoints")), default=0)
 
 
-def until(true: Any, seconds: float = LONG_ENOUGH) -> bool:
-    """Whether something comes true within so many seconds."""
+def until(true: Any, seconds: float = LONG_ENOUGH, every: float = 0.01) -> bool:
+    """Whether something comes true within so many seconds; looked at `every` so often."""
     end = time.monotonic() + seconds
     while not (outcome := true()) and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(every)
     return bool(outcome)
 
 

@@ -21,6 +21,7 @@ from fedsyn.federated.local_training import (
     finite,
     local_batches,
     num_batches,
+    num_drawn,
     proximal_weight,
     to_device,
 )
@@ -53,6 +54,16 @@ def test_local_steps_are_exact_and_use_every_sample_before_one_comes_again(num_s
     assert len(rows) == steps
     counts = np.bincount(np.concatenate(rows), minlength=num_samples)
     assert counts.max() - counts.min() <= 1
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 40))
+def test_the_samples_of_the_first_batches_are_counted_without_drawing_them(num_samples, batch_size, count):
+    drawn = batches(num_samples, batch_size, count, np.random.default_rng(0))
+    assert num_drawn(num_samples, count, batch_size) == sum(map(len, drawn))
+
+
+def test_seven_samples_in_batches_of_three_are_three_three_and_one():
+    assert [num_drawn(7, count, 3) for count in range(7)] == [0, 3, 6, 7, 10, 13, 14]
 
 
 @given(st.integers(1, 50), st.integers(1, 20), st.integers(1, 30), st.integers(0, 30), st.integers(0, 99))

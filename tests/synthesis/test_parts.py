@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,6 +169,68 @@ def test_a_request_is_heard_before_the_next_batch(tmp_path):
         list(generate_parts(10, 2, make, Checkpoints(tmp_path, NEVER)))
     assert make.made == Counter(range(4))
     assert Checkpoints(tmp_path).units() == 4
+
+
+class SmallMemory(Maker):
+    """Has room for `room` images at once, and tells which were asked for."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.asked: list[tuple[int, int]] = []
+
+    def __call__(self, start: int, stop: int) -> pa.Table:
+        self.asked.append((start, stop))
+        if stop - start > self.room:
+            raise torch.OutOfMemoryError
+        return super().__call__(start, stop)
+
+
+def indices(tables: list[pa.Table]) -> list[int]:
+    return [index for table in tables for index in table["index"].to_pylist()]
+
+
+def test_where_memory_is_too_small_batches_get_smaller_and_stay_so(tmp_path, caplog):
+    make = SmallMemory(room=4)
+    tables = attempt(tmp_path, 20, 16, make)
+    assert indices(tables) == list(range(20))
+    assert make.made == Counter(range(20))
+    assert make.asked == [(0, 16), (0, 8), *((start, start + 4) for start in range(0, 20, 4))]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"synthesis: out of memory; going on with {number} images at once" for number in (8, 4)]
+
+
+def test_memory_that_gets_smaller_on_the_way_costs_no_image_that_was_made(tmp_path):
+    make = SmallMemory(room=8)
+
+    def others_come(start: int, stop: int) -> pa.Table:
+        make.room = 8 if start < 16 else 3
+        return make(start, stop)
+
+    assert indices(attempt(tmp_path, 24, 8, others_come)) == list(range(24))
+    assert make.asked == [(0, 8), (8, 16), (16, 24), (16, 20), (16, 18), (18, 20), (20, 22), (22, 24)]
+    assert make.made == Counter(range(24))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 30), st.integers(1, 16), st.lists(st.tuples(st.integers(1, 16), st.integers(0, 30)), max_size=4))
+def test_with_little_memory_and_interruptions_every_image_is_made_once(total, batch_size, attempts):
+    make = SmallMemory(room=1)
+    with tempfile.TemporaryDirectory() as folder:
+        for make.room, make.fatal in attempts:
+            attempt(Path(folder), total, batch_size, make)
+        make.room, make.fatal = 1, None
+        assert indices(attempt(Path(folder), total, batch_size, make)) == list(range(total))
+    assert make.made == Counter(range(total))
+
+
+def test_one_image_that_does_not_fit_is_an_error_which_a_larger_memory_mends(tmp_path):
+    make = SmallMemory(room=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        attempt(tmp_path, 6, 4, make)
+    assert make.asked == [(0, 4), (0, 2), (0, 1)]
+    make.room = 4
+    assert indices(attempt(tmp_path, 6, 4, make)) == list(range(6))
 
 
 KILLED = """

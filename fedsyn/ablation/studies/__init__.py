@@ -23,9 +23,7 @@ def study_text(name: str) -> str:
         ConfigError: there is no such study.
     """
     if name not in study_names():
-        raise ConfigError(
-            f"study must be one of {', '.join(study_names())} or the path of a YAML file that is there, got {name!r}"
-        )
+        raise ConfigError(f"study must be one of {', '.join(study_names())}, got {name!r}")
     return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -35,10 +33,14 @@ def load_study(name_or_path: str) -> Study:
     Raises:
         ConfigError: there is none, it is no YAML, or a field of it is wrong.
     """
-    path = Path(name_or_path).expanduser()
-    given = name_or_path not in study_names() and path.is_file()
+    path, known = Path(name_or_path).expanduser(), name_or_path in study_names()
+    if not known and not path.is_file():
+        raise ConfigError(
+            f"study must be one of {', '.join(study_names())} or the path of a YAML file that is there, "
+            f"got {name_or_path!r}"
+        )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8") if given else study_text(name_or_path))
+        values = yaml.safe_load(study_text(name_or_path) if known else path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, UnicodeError) as error:
         raise ConfigError(f"study {name_or_path} cannot be read as YAML: {error}") from error
     return make_study(values)
