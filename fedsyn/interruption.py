@@ -57,8 +57,11 @@ def told() -> Iterator[None]:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Take SIGINT and SIGTERM as requests while the context is open. Threads other than the main one cannot."""
-    if threading.current_thread() is not threading.main_thread():
+    """Take SIGINT and SIGTERM as requests while the context is open. Threads other than the main one cannot.
+
+    Inside another such context nothing changes: what was asked holds until the outermost one is left.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(SIGNALS[0]) is _ask:
         yield
         return
     earlier = {number: signal.signal(number, _ask) for number in SIGNALS}

@@ -4,15 +4,18 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
+import httpx
 import yaml
 from prefect import flow
 from prefect.artifacts import create_table_artifact
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelling
 from pydantic import Field
@@ -30,6 +33,7 @@ from fedsyn.report.text import duration
 from flows.ddsa_fssl import ddsa_fssl
 from flows.places import refuse_other_places
 from tasks.gather import show_gathered
+from tasks.showing import shown
 
 AT_ONCE = 32
 """Runs that wait for workers or are carried out at the same time. How many compute is the pool's and workers' limit."""
@@ -159,13 +163,15 @@ def _show_plan(study: Study, runs: Sequence[Run], keys: Sequence[Mapping[str, st
         for count in plan_study(runs, keys, store)
     ]
     what = f"{study.name}: {len(runs)} runs, {len(study.changes())} arms with {len(study.seeds)} seeds"
-    create_table_artifact(rows, key="ablation-plan", description=what)
+    with shown("the plan"):
+        create_table_artifact(rows, key="ablation-plan", description=what)
 
 
 def _run_here(runs: Sequence[Run], preset: str, execution: ExecutionOverrides) -> dict[tuple[str, int], str]:
     """One subflow after the other; why some failed."""
     failures = {}
     for number, run in enumerate(runs, start=1):
+        interruption.check()
         logger.info("%s, seed %d (%d of %d)", run.arm, run.seed, number, len(runs))
         state = ddsa_fssl(preset=preset, overrides=run.overrides, execution=execution, return_state=True)
         if not state.is_completed():
@@ -184,22 +190,37 @@ def _run_on_workers(runs: Sequence[Run], preset: str, execution: Mapping[str, An
     with get_client(sync_client=True) as client:
         try:
             while waiting or flying:
-                while waiting and len(flying) < AT_ONCE:
+                interruption.check()
+                if waiting and len(flying) < AT_ONCE:
                     run = waiting.pop(0)
                     flying[_submit(run, preset, execution)] = run
+                    continue
                 time.sleep(POLL)
-                interruption.check()
                 for number in list(flying):
-                    state = client.read_flow_run(number).state
-                    if state is not None and state.is_final():
+                    if (message := _ending(client, number)) is not None:
                         run = flying.pop(number)
-                        if not state.is_completed():
-                            failures[run.arm, run.seed] = state.message or str(state.name)
+                        if message:
+                            failures[run.arm, run.seed] = message
         except BaseException:
             for number in flying:
-                client.set_flow_run_state(number, Cancelling())
+                with suppress(Exception):  # the others are to be stopped all the same
+                    client.set_flow_run_state(number, Cancelling())
             raise
     return failures
+
+
+def _ending(client: SyncPrefectClient, flow_run_id: UUID) -> str | None:
+    """Why a run did not complete; empty if it did, None if it has not ended."""
+    try:
+        state = client.read_flow_run(flow_run_id).state
+    except httpx.TransportError as error:  # the server may be starting again
+        logger.warning("cannot ask for run %s: %s", flow_run_id, error)
+        return None
+    except ObjectNotFound:
+        return "its run was deleted"
+    if state is None or not state.is_final():
+        return None
+    return "" if state.is_completed() else state.message or str(state.name)
 
 
 def _submit(run: Run, preset: str, execution: Mapping[str, Any]) -> UUID:

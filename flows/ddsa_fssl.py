@@ -28,6 +28,7 @@ from tasks.pseudo_labels import pseudo_labels
 from tasks.report import report
 from tasks.retrain import retrain
 from tasks.selection import selection
+from tasks.showing import shown
 from tasks.synthesis import synthesis
 
 Preset = Annotated[str, Field(json_schema_extra={"enum": list(preset_names())})]
@@ -100,7 +101,8 @@ def show_time(results: Mapping[str, Result], total: float) -> None:
         for name, result in results.items()
     ]
     in_stages = sum(result.seconds for result in results.values())
-    create_table_artifact(rows, key="time", description=time_in_words(total, in_stages))
+    with shown("where the time went"):
+        create_table_artifact(rows, key="time", description=time_in_words(total, in_stages))
 
 
 def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:

@@ -18,29 +18,37 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.settings import LOOPBACK
+from flows.settings import LOOPBACK, SETTINGS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 POOLS = {"gpu-pool": None, "orchestrator-pool": 4}
-"""Work pools, and how many runs each carries out at once. What orders batches computes nothing, and has a pool of its
-own: in one pool batches could take the places that their own runs wait for."""
+"""Work pools, and how many runs each carries out at once. Batches have a pool of their own: in one pool they could take
+the places that their runs wait for."""
+
+FLOWS = ("ddsa-fssl", "ablation")
 
 START = 180.0
 """Seconds that a part may take to start; the first start makes a database."""
 
 STOP = 40.0
 """Seconds that a part may take to stop: longer than Prefect waits for a run to leave."""
+
+
+AnyPart = TypeVar("AnyPart", bound="Part")
 
 
 class SiteError(Exception):
@@ -60,8 +68,8 @@ class Site:
 
     @property
     def share_of_the_cores(self) -> dict[str, str]:
-        """Settings of a worker that computes on CPUs, unless the environment says otherwise: workers that take all
-        cores each are many times slower together than one."""
+        """Settings of a worker that computes on CPUs, the one for batches included, unless the environment says
+        otherwise: workers that take all cores each are many times slower together than one."""
         cores = str(max(1, len(os.sched_getaffinity(0)) // len(self.devices)))
         return {name: os.environ.get(name) or cores for name in ("FEDSYN_THREADS", "FEDSYN_WORKERS")}
 
@@ -136,6 +144,40 @@ class Part:
                 self.process.wait()
 
 
+class Worker(Part):
+    """A worker, and the runs that it carries out: processes in sessions of their own, which outlive it."""
+
+    def stop(self) -> None:
+        """End the worker, then ask its runs to stop, which keeps what they have. (A worker that is asked to stop kills
+        its runs first.)"""
+        self.ask_runs()
+        end = time.monotonic() + STOP
+        while (left := self.runs()) and time.monotonic() < end:
+            time.sleep(0.2)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def ask_runs(self) -> None:
+        """End the worker and ask its runs to stop."""
+        if not self.has_ended():
+            self.process.kill()
+            self.process.wait()
+        for pid in self.runs():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def runs(self) -> list[int]:
+        """The processes that carry out its runs, told by what the worker gives them to know."""
+        marks = {f"PREFECT__WORKER_NAME={self.name}".encode(), f"PREFECT_API_URL={PREFECT_API_URL.value()}".encode()}
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it is over, or another user's
+                if marks <= set((folder / "environ").read_bytes().split(b"\0")):
+                    found.append(int(folder.name))
+        return found
+
+
 @contextmanager
 def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Start the site, saying of each part that it is there, and stop it when the context ends.
@@ -149,21 +191,24 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
     api = f"{site.url}/api"
     environment = {
         "PREFECT_API_URL": api,
-        "PREFECT_SERVER_UI_API_URL": api,
+        "PREFECT_SERVER_UI_API_URL": os.environ.get("PREFECT_SERVER_UI_API_URL", api),
         "FEDSYN_STORE": site.store,
         "FEDSYN_REPORTS_URL": site.reports_url,
         "FEDSYN_ROOT": str(ROOT),
     }
+    origins = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+    if os.environ.get(origins) == SETTINGS[origins]:  # the user has not said another
+        environment[origins] = f"http://localhost:{site.port}"
     with ExitStack() as stack:
 
-        def start(name: str, *command: str, **more: str) -> Part:
-            part = Part(name, command, environment | more)
+        def start(kind: type[AnyPart], name: str, *command: str, **more: str) -> AnyPart:
+            part = kind(name, command, environment | more)
             stack.callback(part.stop)
             return part
 
         stack.enter_context(temporary_settings({PREFECT_API_URL: api}))
         _refuse_if_taken(site)
-        server = start("server", "server", "start", "--host", site.host, "--port", str(site.port))
+        server = start(Part, "server", "server", "start", "--host", site.host, "--port", str(site.port))
         server.wait_until(lambda: _is_healthy(f"{api}/health"))
         say(f"Prefect's UI: {site.url}")
 
@@ -174,18 +219,23 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
             say(f"work pools: {', '.join(POOLS)}; runs whose heartbeat stops are marked Crashed")
 
             active = _active_schedules(client)
-            deploy = start("deploy", "--no-prompt", "deploy", "--all")
-            workers = [start("orchestrator", *_worker("orchestrator", "orchestrator-pool", 4))]
+            deploy = start(Part, "deploy", "--no-prompt", "deploy", "--all")
+            workers = []
             for number, device in enumerate(site.devices):
                 own = {"CUDA_VISIBLE_DEVICES": device} if device else site.share_of_the_cores
-                workers.append(start(f"worker-{number}", *_worker(f"worker-{number}", "gpu-pool", 1), **own))
+                workers.append(start(Worker, f"worker-{number}", *_worker(f"worker-{number}", "gpu-pool", 1), **own))
+            # started last, so that it is the first to stop, while the others can still end its runs
+            batches = start(
+                Worker, "orchestrator", *_worker("orchestrator", "orchestrator-pool", 4), **site.share_of_the_cores
+            )
             if deploy.process.wait() != 0:
                 deploy.check()
             _activate(client, active)
             say(f"deployments: {site.url}/deployments")
-            for worker in workers:
+            for worker in (*workers, batches):
                 worker.wait_until(functools.partial(_is_online, client, worker.name))
-            say(f"workers: {', '.join(worker.name for worker in workers)}")
+            say(f"workers: {', '.join(worker.name for worker in (*workers, batches))}")
+        stack.callback(_ask_all, workers)
 
         if site.reports_url:
             stack.enter_context(_reports(site))
@@ -193,13 +243,21 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
 
         def check() -> None:
             server.check()
+            batches.check()
             for worker in [worker for worker in workers if worker.has_ended()]:
                 workers.remove(worker)
+                worker.ask_runs()
                 if not workers:
                     worker.check()
-                say(f"{worker.ending()}; its run will be marked Crashed, and can be retried on another worker")
+                say(f"{worker.ending()}; its run stops, and can be retried on another worker")
 
         yield check
+
+
+def _ask_all(workers: Sequence[Worker]) -> None:
+    """Ask the runs of all workers to stop before the first one is waited for."""
+    for worker in workers:
+        worker.ask_runs()
 
 
 def _worker(name: str, pool: str, limit: int) -> list[str]:
@@ -207,6 +265,10 @@ def _worker(name: str, pool: str, limit: int) -> list[str]:
 
 
 def _refuse_if_taken(site: Site) -> None:
+    if not (ROOT / "prefect.yaml").is_file():
+        raise SiteError(
+            f"the deployments' file {ROOT / 'prefect.yaml'} is missing: start this from a checkout of fedsyn"
+        )
     for port in (site.port, *([site.reports_port] if site.reports_url else [])):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -248,26 +310,34 @@ def _ensure_automations(client: SyncPrefectClient) -> None:
             client.create_automation(AutomationCore.model_validate(wanted))
 
 
-def _active_schedules(client: SyncPrefectClient) -> set[str]:
-    """The deployments whose schedules somebody has switched on: deploying again would switch them off."""
-    return {found.name for found in client.read_deployments() if any(schedule.active for schedule in found.schedules)}
+def _schedules(client: SyncPrefectClient) -> Iterator[tuple[Any, Any]]:
+    """Our deployments, each with each of its schedules."""
+    ours = FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
+    for found in client.read_deployments(flow_filter=ours):
+        yield from ((found, schedule) for schedule in found.schedules)
 
 
-def _activate(client: SyncPrefectClient, deployments: set[str]) -> None:
-    for found in client.read_deployments():
-        for schedule in found.schedules if found.name in deployments else ():
+def _active_schedules(client: SyncPrefectClient) -> set[tuple[UUID, str]]:
+    """The schedules that somebody has switched on: deploying again would switch them off."""
+    return {(found.id, repr(schedule.schedule)) for found, schedule in _schedules(client) if schedule.active}
+
+
+def _activate(client: SyncPrefectClient, active: set[tuple[UUID, str]]) -> None:
+    for found, schedule in _schedules(client):
+        if (found.id, repr(schedule.schedule)) in active:
             client.update_deployment_schedule(found.id, schedule.id, active=True)
 
 
 @contextmanager
 def _reports(site: Site) -> Iterator[None]:
     """The store's files over HTTP, to be read with a browser."""
-    folder = Path(site.store).expanduser().absolute()
-    handler = functools.partial(_Quiet, directory=str(folder))
+    handler = functools.partial(_Quiet, directory=site.store)
     with ThreadingHTTPServer((site.host, site.reports_port), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield
-        server.shutdown()
+        try:
+            yield
+        finally:
+            server.shutdown()
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -5,6 +5,7 @@ from collections.abc import MutableMapping
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",  # a web page elsewhere cannot send requests in one's name
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "150",  # a first start makes a database
     "PREFECT_LOGGING_EXTRA_LOGGERS": "fedsyn",  # rounds and warnings appear in the UI's logs
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least that Prefect allows; `automations.yaml` waits for three

@@ -10,7 +10,7 @@ from fedsyn.ablation import Run, Study
 from fedsyn.ablation.gathering import gather
 from fedsyn.artifacts import Artifact, Manifest, Store
 from fedsyn.report.preview import preview
-from tasks.progress import picture_in_markdown
+from tasks.showing import picture_in_markdown, shown
 
 
 @task(name="gather", cache_policy=NO_CACHE, persist_result=False, tags=["fedsyn"])
@@ -27,6 +27,7 @@ def show_gathered(
     table = (artifact.root / "table.md").read_text(encoding="utf-8")
     picture = picture_in_markdown("accuracy", preview(artifact.root / "figures" / "accuracy.png"))
     text = f"{table}\n\n{picture}\n\nTidy rows: `{artifact.root / 'runs.parquet'}` (store: {place})"
-    create_markdown_artifact(text, key=f"ablation-{study.name}", description=f"{study.name} (store: {place})")
+    with shown("the table"):
+        create_markdown_artifact(text, key=f"ablation-{study.name}", description=f"{study.name} (store: {place})")
     get_run_logger().info("gathered %d of %d runs in %s", len(reports), len(runs), place)
     return artifact

@@ -1,6 +1,5 @@
 """What a stage in progress shows in Prefect's UI: a bar that moves, and the curves so far."""
 
-import base64
 import io
 import logging
 import time
@@ -11,9 +10,11 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.settings import temporary_settings
 
 from fedsyn.context import Progress
 from fedsyn.report.text import duration
+from tasks.showing import IN_A_HURRY, picture_in_markdown
 
 logger = logging.getLogger("fedsyn")
 logger.setLevel(logging.INFO)  # Prefect forwards its lines to the UI, but leaves its level as it is
@@ -123,14 +124,10 @@ class Refreshed:
         began = time.monotonic()
         if began < self.next and not now:
             return
-        self.shown = self.show(event, self.shown)
+        with temporary_settings(IN_A_HURRY):
+            self.shown = self.show(event, self.shown)
         ended = time.monotonic()
         self.next = ended + max(self.seconds, COST * (ended - began))
-
-
-def picture_in_markdown(name: str, png: bytes) -> str:
-    """A PNG inside markdown, as Prefect's UI shows it."""
-    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def _slug(stage: str) -> str:

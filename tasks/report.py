@@ -5,12 +5,12 @@ import os
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from fedsyn.artifacts import Artifact, Manifest
-from fedsyn.config import Execution, Experiment
+from fedsyn.config import Execution, Experiment, variable
 from fedsyn.graph import REPORT
 from fedsyn.pipeline import store_of
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.preview import preview
-from tasks.progress import picture_in_markdown
+from tasks.showing import picture_in_markdown, shown
 from tasks.stage import Published, manifest_of, publish, stage_task
 
 SHOWN_FIGURES = {
@@ -54,11 +54,13 @@ def report(
         synthesis=synthesis,
         retrain=retrain,
     )
-    show(store_of(execution).open(manifest_of(published)), experiment)
+    artifact = store_of(execution).open(manifest_of(published))
+    with shown("the result"):
+        show(artifact, experiment, execution)
     return published
 
 
-def show(artifact: Artifact, experiment: Experiment) -> None:
+def show(artifact: Artifact, experiment: Experiment, execution: Execution) -> None:
     """Publish a report's headline as a table, its main figures as markdown, and a link to its page, each with its
     place in the store.
 
@@ -72,7 +74,8 @@ def show(artifact: Artifact, experiment: Experiment) -> None:
         picture = picture_in_markdown(name, preview(artifact.root / "figures" / f"{name}.png"))
         create_markdown_artifact(f"# {title}\n\n{picture}", key=name.replace("_", "-"), description=f"{title}: {run}")
     page = artifact.root / "report.html"
-    if address := os.environ.get("FEDSYN_REPORTS_URL"):
+    address = os.environ.get("FEDSYN_REPORTS_URL")
+    if address and execution.store == os.environ.get(variable("store")):  # that store is what the address gives
         create_link_artifact(f"{address}/{place}/report.html", "The report", key="report", description=str(page))
     else:
         create_markdown_artifact(f"The report: `{page}`", key="report", description=f"The page of {run}")

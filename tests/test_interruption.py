@@ -30,6 +30,16 @@ sys.exit(interruption.EXIT_CODE)
 """
 
 
+def test_what_was_asked_inside_holds_until_the_outermost_context_is_left():
+    with interruption.listening():
+        with interruption.listening():
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested() == "SIGTERM"
+        with interruption.listening(), pytest.raises(Interrupted):
+            interruption.check()
+    assert interruption.requested() is None
+
+
 @pytest.mark.parametrize("number", interruption.SIGNALS)
 def test_the_first_signal_asks_and_the_work_stops_where_it_looks(number):
     with python(WORK) as child:

@@ -169,7 +169,8 @@ class Objects:
                 raise
             name = next((name for name in (code, type(error).__name__) if name in REMEDIES), None)
             remedy = f"; {REMEDIES[name]}" if name else ""
-            later = code in BUSY or remedy.endswith(ENDPOINT) or isinstance(error, ConnectionError | TimeoutError)
+            unreachable = isinstance(error, ConnectionError | TimeoutError) or (name and REMEDIES[name] is ENDPOINT)
+            later = code in BUSY or unreachable
             kind = StoreUnavailable if later else StoreError
             raise kind(f"store {self.url}: {_masked(str(error) or type(error).__name__)}{remedy}") from error
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -10,6 +11,9 @@ import typer
 
 from fedsyn.cli.shared import StoreUrl, console, refuse
 from fedsyn.interruption import SIGNALS
+
+ENDINGS = (*SIGNALS, signal.SIGHUP)
+"""Signals that stop the site: Ctrl-C, a service manager, and the terminal that is closed."""
 
 
 def up(
@@ -19,7 +23,7 @@ def up(
     port: Annotated[int, typer.Option(help="Port of Prefect's server and UI")] = 4200,
     reports_port: Annotated[int, typer.Option(help="Port at which reports and artifacts can be read")] = 4201,
     workers: Annotated[
-        int | None, typer.Option(help="Workers, each with one run at a time; default: one a GPU, or one")
+        int | None, typer.Option(min=1, help="Workers, each with one run at a time; default: one a GPU, or one")
     ] = None,
     store: StoreUrl = "artifacts",
     settings: Annotated[
@@ -35,9 +39,14 @@ def up(
 
     if settings:
         for name, value in SETTINGS.items():
-            print(f"export {name}={value}")
+            print(f'export {name}="${{{name}:-{value}}}"')
         return
-    if host not in LOOPBACK and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+    passwords = {os.environ.get(f"PREFECT_{side}API_AUTH_STRING") for side in ("", "SERVER_")}
+    if len(passwords) > 1:
+        refuse(
+            "PREFECT_SERVER_API_AUTH_STRING and PREFECT_API_AUTH_STRING must both be set, and to the same USER:PASSWORD"
+        )
+    if host not in LOOPBACK and passwords == {None}:
         refuse(
             f"host {host!r} lets other machines start runs here: set PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD, and "
             f"PREFECT_API_AUTH_STRING to the same, or use 127.0.0.1 behind a proxy that asks for a password"
@@ -46,10 +55,11 @@ def up(
     with console.status("Starting Prefect"):
         from flows.serving import Site, SiteError, serving
 
-    for number in SIGNALS:
+    for number in ENDINGS:
         signal.signal(number, _leave)
     try:
-        with serving(Site(host, port, reports_port, store, _devices(workers)), _say) as check:
+        place = store if "://" in store else str(Path(store).expanduser().absolute())
+        with serving(Site(host, port, reports_port, place, _devices(workers)), _say) as check:
             _say("ready; Ctrl-C stops it")
             while True:
                 check()
@@ -72,7 +82,7 @@ def _devices(workers: int | None) -> list[str]:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     """End the command, once: what stops the parts is not to be interrupted."""
-    for each in SIGNALS:
+    for each in ENDINGS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 

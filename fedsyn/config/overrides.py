@@ -94,7 +94,7 @@ def _described(field: FieldInfo) -> Any:
 
 def _left_out(schema: JsonDict) -> None:
     """In a form, a number or a text that is left empty is left out; a switch or a choice cannot be empty, and is
-    offered beside `preset's own`."""
+    offered beside `as it is`."""
     schema.pop("default", None)
     kinds: Any = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]  # type: ignore[union-attr]
     if len(kinds) == 1 and "type" in kinds[0] and kinds[0]["type"] != "boolean" and "enum" not in kinds[0]:

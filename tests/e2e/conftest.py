@@ -1,5 +1,7 @@
 """What every test of interruptions compares with: one run that nobody interrupted."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,17 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory) -> Reference:
-    folder = tmp_path_factory.mktemp("reference")
-    with Run([*PLAIN, *options(folder / "store")], folder / "log") as run:
-        assert run.ended() == 0, run.said()
-    store = folder / "store"
+    """Made once, whichever of the processes that share out the tests comes first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    store = folder / "reference"
+    with (folder / "reference.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not store.exists():
+            with Run([*PLAIN, *options(folder / "begun")], folder / "reference.log") as run:
+                assert run.ended() == 0, run.said()
+            (folder / "begun").rename(store)
     return Reference(store, {manifest.stage: manifest.seconds for manifest in Store(store).manifests()})
 
 

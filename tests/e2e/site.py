@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Site:
     home: Path
     store: Store
     log: Path
+    process: subprocess.Popen
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,10 +58,22 @@ class Site:
         return os.environ | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_HOME": str(self.home), "DO_NOT_TRACK": "1"}
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
-        """An answer of Prefect's API."""
-        answer = httpx.request(method, f"{self.url}/api/{path}", json=body or None, timeout=60)
+        """An answer of Prefect's API, which on SQLite and a busy machine may ask for another try."""
+        for _ in range(20):
+            headers = {} if method == "GET" else self._token()
+            answer = httpx.request(method, f"{self.url}/api/{path}", json=body or None, headers=headers, timeout=60)
+            if answer.status_code != 503:
+                break
+            time.sleep(1)
         assert answer.is_success, f"{answer.status_code}: {answer.text}"
         return answer.json()
+
+    def _token(self) -> dict[str, str]:
+        """What a request that changes something has to carry."""
+        answer = httpx.get(f"{self.url}/api/csrf-token", params={"client": "tests"}, timeout=60)
+        if not answer.is_success:
+            return {}
+        return {"Prefect-Csrf-Token": answer.json()["token"], "Prefect-Csrf-Client": "tests"}
 
     def deployment(self, name: str) -> str:
         """Its id."""
@@ -88,17 +102,30 @@ class Site:
         found = self.ask("POST", "artifacts/filter", artifacts={"flow_run_id": {"any_": [flow_run]}})
         return {artifact["key"]: artifact for artifact in found}
 
-    def children(self, flow_run: str | None = None) -> list[int]:
-        """The processes that carry out a run, or any run, on this machine."""
-        mark = f"PREFECT__FLOW_RUN_ID={flow_run or ''}".encode()
+    def processes(self, mark: str = "") -> list[int]:
+        """The processes of this site on this machine, those alone that have `mark` in their environment."""
         here = f"PREFECT_HOME={self.home}".encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it is over, or another user's
                 environment = (folder / "environ").read_bytes().split(b"\0")
-                if here in environment and any(entry.startswith(mark) for entry in environment):
+                if here in environment and any(entry.startswith(mark.encode()) for entry in environment):
                     found.append(int(folder.name))
         return found
+
+    def children(self, flow_run: str) -> list[int]:
+        """The processes that carry out a run."""
+        return self.processes(f"PREFECT__FLOW_RUN_ID={flow_run}")
+
+    def stop(self) -> list[int]:
+        """Press Ctrl-C; the processes that are left when `fedsyn up` has ended, which do not outlive this."""
+        self.process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(120)
+        left = self.processes()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        return left
 
     def retry(self, flow_run: str) -> None:
         """As a person does in a terminal."""
@@ -122,18 +149,15 @@ def site(folder: Path, workers: int) -> Iterator[Site]:
             start_new_session=True,
         )
     address = "http://127.0.0.1"
-    running = Site(f"{address}:{port}", f"{address}:{reports_port}", home, Store(store), log)
+    running = Site(f"{address}:{port}", f"{address}:{reports_port}", home, Store(store), log, process)
     try:
         assert until(lambda: "ready" in log.read_text() or process.poll() is not None, 240)
         assert process.poll() is None, log.read_text()
         yield running
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(90)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        left = running.stop()
+    assert process.returncode == 0, log.read_text()
+    assert left == []
 
 
 def parent(pid: int) -> int:

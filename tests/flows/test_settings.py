@@ -1,5 +1,7 @@
 """Prefect's settings: the user's own win, and a page of somebody else's may not talk to the server."""
 
+import json
+
 import httpx
 import pytest
 
@@ -26,3 +28,15 @@ def test_a_page_from_elsewhere_that_a_browser_has_open_makes_no_deployments(pref
     answer = httpx.options(f"{PREFECT_API_URL.value()}/deployments/", headers=asked, timeout=30)
     assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
     assert answer.is_success is allowed
+
+
+@pytest.mark.e2e
+def test_nor_does_it_send_what_needs_no_permission(prefect_server):
+    """What has no content type is sent without asking first; it lacks the token that Prefect's own pages carry."""
+    from prefect.settings import PREFECT_API_URL
+
+    automation = {"name": "unwanted", "trigger": {"type": "event", "posture": "Reactive"}, "actions": []}
+    for path in ("automations/", "work_pools/", "flows/"):
+        content = json.dumps(automation | {"type": "process"}).encode()
+        answer = httpx.post(f"{PREFECT_API_URL.value()}/{path}", content=content, timeout=30)
+        assert answer.status_code == 403, answer.text
