@@ -147,22 +147,29 @@ class Part:
 class Worker(Part):
     """A worker, and the runs that it carries out: processes in sessions of their own, which outlive it."""
 
+    asked = False
+
     def stop(self) -> None:
-        """End the worker, then ask its runs to stop, which keeps what they have. (A worker that is asked to stop kills
-        its runs first.)"""
+        """Let the runs stop, which keeps what they have, then end the worker."""
         self.ask_runs()
         end = time.monotonic() + STOP
         while (left := self.runs()) and time.monotonic() < end:
             time.sleep(0.2)
+        if not self.has_ended():
+            self.process.kill()
+            self.process.wait()
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def ask_runs(self) -> None:
-        """End the worker and ask its runs to stop."""
+        """Ask the runs to stop, once: to be asked twice ends a run at once. The worker stands still meanwhile: asked to
+        stop it would kill them, and without it they cannot write their logs."""
+        if self.asked:
+            return
+        self.asked = True
         if not self.has_ended():
-            self.process.kill()
-            self.process.wait()
+            os.kill(self.process.pid, signal.SIGSTOP)
         for pid in self.runs():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

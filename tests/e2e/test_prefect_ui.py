@@ -94,6 +94,7 @@ def fill_and_submit(here: Site, page) -> str:
     labelled(execution, "Engine").get_by_role("tab", name="other").click()
     labelled(execution, "Engine").locator("button[aria-haspopup=listbox]").click()
     page.get_by_role("option", name="sequential").click()
+    labelled(labelled(overrides, "Classifier"), "Rounds").scroll_into_view_if_needed()
     looked_at(page, "prefect-form")
 
     def new() -> list[str]:
