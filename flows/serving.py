@@ -231,6 +231,7 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
             for number, device in enumerate(site.devices):
                 own = {"CUDA_VISIBLE_DEVICES": device} if device else site.share_of_the_cores
                 workers.append(start(Worker, f"worker-{number}", *_worker(f"worker-{number}", "gpu-pool", 1), **own))
+            stack.callback(_ask_all, workers)
             # started last, so that it is the first to stop, while the others can still end its runs
             batches = start(
                 Worker, "orchestrator", *_worker("orchestrator", "orchestrator-pool", 4), **site.share_of_the_cores
@@ -242,7 +243,6 @@ def serving(site: Site, say: Callable[[str], None]) -> Iterator[Callable[[], Non
             for worker in (*workers, batches):
                 worker.wait_until(functools.partial(_is_online, client, worker.name))
             say(f"workers: {', '.join(worker.name for worker in (*workers, batches))}")
-        stack.callback(_ask_all, workers)
 
         if site.reports_url:
             stack.enter_context(_reports(site))
