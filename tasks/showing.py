@@ -5,21 +5,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES
 
 logger = logging.getLogger("fedsyn")
 
-IN_A_HURRY = {PREFECT_API_REQUEST_TIMEOUT: 5.0, PREFECT_CLIENT_MAX_RETRIES: 1}
-"""For what a training waits for."""
+IN_A_HURRY = {PREFECT_API_REQUEST_TIMEOUT: 15.0, PREFECT_CLIENT_MAX_RETRIES: 1}
+"""Prefect's settings for what a training waits for: it asks for minutes otherwise."""
 
 
 @contextmanager
 def shown(what: str) -> Iterator[None]:
-    """Make or change artifacts in the body. A server that does not take them, or not soon, costs a warning and no
-    result."""
+    """Make artifacts in the body. A server that does not take them costs a warning and no result."""
     try:
-        with temporary_settings(IN_A_HURRY):
-            yield
+        yield
     except Exception as error:  # whatever a server and its client may raise
         logger.warning("%s cannot be shown in Prefect: %s", what, error)
 
