@@ -87,7 +87,7 @@ class Site:
     def run(self, flow_run: str) -> dict[str, Any]:
         return self.ask("GET", f"flow_runs/{flow_run}")
 
-    def wait(self, flow_run: str, *names: str, seconds: float = 240) -> dict[str, Any]:
+    def wait(self, flow_run: str, *names: str, seconds: float = 500) -> dict[str, Any]:
         """The run when its state has one of these names (default: when it has ended)."""
         until(lambda: self.run(flow_run)["state_name"] in (names or FINAL), seconds)
         return self.run(flow_run)

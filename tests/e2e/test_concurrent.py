@@ -33,9 +33,8 @@ TAKEOVER = 5.0
 """Seconds within which a waiter goes on in the place of a dead run."""
 
 
-@pytest.mark.parametrize("number", [2, 4])
-def test_runs_at_once_compute_each_stage_once_and_end_with_the_same_manifests(number, reference, tmp_path):
-    store = tmp_path / "store"
+def test_four_runs_at_once_compute_each_stage_once_and_end_with_the_same_manifests(reference, tmp_path):
+    number, store = 4, tmp_path / "store"
     with ExitStack() as stack:
         runs = [
             stack.enter_context(Run([*PLAIN, *options(store)], tmp_path / f"log-{index}")) for index in range(number)
