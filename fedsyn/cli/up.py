@@ -53,7 +53,8 @@ def up(
         )
     apply(os.environ)
     with console.status("Starting Prefect"):
-        from flows.serving import Site, SiteError, serving
+        from flows.site.parts import SiteError
+        from flows.site.serving import Site, serving
 
     for number in ENDINGS:
         signal.signal(number, _leave)

@@ -1,24 +1,21 @@
 """Named experiments as YAML, and overrides on top of them."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from fedsyn.config import Experiment, Server
+from fedsyn.config.shipped import ConfigError as ConfigError
+from fedsyn.config.shipped import shipped_names, shipped_text
 
 DEFAULT_PRESET = "digits"
 
 
-class ConfigError(ValueError):
-    """The experiment was refused; the message names field, value and way out, one problem a line."""
-
-
 def preset_names() -> list[str]:
     """The names of all presets."""
-    return sorted(path.name.removesuffix(".yaml") for path in files(__name__).iterdir() if path.name.endswith(".yaml"))
+    return shipped_names(__name__)
 
 
 def preset_text(name: str) -> str:
@@ -27,9 +24,7 @@ def preset_text(name: str) -> str:
     Raises:
         ConfigError: there is no such preset.
     """
-    if name not in preset_names():
-        raise ConfigError(f"preset must be one of {', '.join(preset_names())}, got {name!r}")
-    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return shipped_text(__name__, name, "preset")
 
 
 def load_experiment(preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | None = None) -> Experiment:

@@ -15,8 +15,8 @@ from fedsyn.config.execution import variable
 from fedsyn.presets import preset_names
 from flows.ablation import ablation, compose
 from flows.ddsa_fssl import ddsa_fssl
-from flows.serving import POOLS
 from flows.settings import SETTINGS
+from flows.site.setup import POOLS
 from tests.processes import ROOT
 
 DEPLOYMENTS = {

@@ -1,6 +1,5 @@
 """Studies that come with the package, as YAML, and those that a user has written."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,13 @@ import yaml
 from pydantic import ValidationError
 
 from fedsyn.ablation.study import Study
+from fedsyn.config.shipped import shipped_names, shipped_text
 from fedsyn.presets import ConfigError, explain
 
 
 def study_names() -> list[str]:
     """The names of all studies of the package."""
-    return sorted(path.name.removesuffix(".yaml") for path in files(__name__).iterdir() if path.name.endswith(".yaml"))
+    return shipped_names(__name__)
 
 
 def study_text(name: str) -> str:
@@ -22,9 +22,7 @@ def study_text(name: str) -> str:
     Raises:
         ConfigError: there is no such study.
     """
-    if name not in study_names():
-        raise ConfigError(f"study must be one of {', '.join(study_names())}, got {name!r}")
-    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return shipped_text(__name__, name, "study")
 
 
 def load_study(name_or_path: str) -> Study:
