@@ -63,17 +63,16 @@ def run_stage(stage: Stage, experiment: Experiment, execution: Execution, inputs
     fingerprint = _fingerprint(experiment) if stage.name == "dataset" else None
     key = stage.key(experiment, {name: manifest.key for name, manifest in inputs.items()}, fingerprint)
     read = _as_read(stage, inputs)
-    found = store.find(stage.name, key, read)
-    if found is None:
+
+    def make(work: Work) -> Artifact:
         interruption.check()
-        with store.work(stage.name, key, pace(execution)) as work:
-            found = store.heal(stage.name, key, read)  # another run may have made it while this one waited
-            if found is None:
-                with interruption.told():
-                    made = _compute(stage, experiment, execution, inputs, store, work, key, fingerprint)
-                return Result(made.manifest, cached=False)
-    _warn_of_other_libraries(found.manifest)
-    return Result(found.manifest, cached=True)
+        with interruption.told():
+            return _compute(stage, experiment, execution, inputs, store, work, key, fingerprint)
+
+    artifact, cached = store.obtain(stage.name, key, read, make, pace(execution))
+    if cached:
+        _warn_of_other_libraries(artifact.manifest)
+    return Result(artifact.manifest, cached)
 
 
 def _compute(

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +23,16 @@ def python(code: str, *arguments: object) -> Iterator[subprocess.Popen]:
             yield child
         finally:
             child.kill()
+
+
+def with_environment(*entries: str) -> list[int]:
+    """The living processes that have all of these `NAME=value` in their environment."""
+    wanted, found = {entry.encode() for entry in entries}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it is over, or another user's
+            if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+                found.append(int(folder.name))
+    return found
 
 
 def said(child: subprocess.Popen) -> str:

@@ -12,6 +12,7 @@ from fedsyn.ablation.summary import Failures, Reports, arm_fields, failed_runs, 
 from fedsyn.ablation.table import markdown
 from fedsyn.artifacts import Artifact, Attempt, Folder, Input, Manifest, Store
 from fedsyn.artifacts.manifest import describe
+from fedsyn.artifacts.work import Work
 from fedsyn.pipeline import installed
 from fedsyn.report.theme import png
 
@@ -38,13 +39,8 @@ def gather(store: Store, study: Study, runs: Sequence[Run], reports: Reports, fa
         if (report := reports.get((run.arm, run.seed))) is not None
     }
     key = _key(study, read, failures)
-    found = store.find(STAGE, key, read)
-    if found is not None:
-        return found
-    with store.work(STAGE, key) as work:
-        found = store.heal(STAGE, key, read)  # another process may have made it while this one waited
-        if found is not None:
-            return found
+
+    def make(work: Work) -> Artifact:
         attempt = Attempt(
             started=datetime.now(UTC), device="cpu", threads=1, engine="sequential", libraries=installed()
         )
@@ -66,6 +62,8 @@ def gather(store: Store, study: Study, runs: Sequence[Run], reports: Reports, fa
             files=describe(work.draft.root),
         )
         return store.publish(work.draft, manifest)
+
+    return store.obtain(STAGE, key, read, make)[0]
 
 
 def _key(study: Study, read: dict[str, Input], failures: Failures) -> str:

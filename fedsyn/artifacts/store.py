@@ -9,7 +9,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -84,6 +84,28 @@ class Store:
         if artifact is None or artifact.manifest.digest != manifest.digest:
             raise StoreError(f"artifact {manifest.stage}/{manifest.key} is gone or has changed: run again to make it")
         return artifact
+
+    def obtain(
+        self,
+        stage: str,
+        key: str,
+        inputs: Mapping[str, Input],
+        make: Callable[[Work], Artifact],
+        pace: Pace = Pace(),  # noqa: B008 (frozen)
+    ) -> tuple[Artifact, bool]:
+        """The verified artifact, and whether it was there; `make` publishes it where it was not, as the key's one
+        writer.
+
+        Raises:
+            StoreError: the store cannot be read or written, or is full.
+            Interrupted: a signal asked to stop while this waited for another writer.
+        """
+        found = self.find(stage, key, inputs)
+        if found is not None:
+            return found, True
+        with self.work(stage, key, pace) as work:
+            found = self.heal(stage, key, inputs)  # another writer may have made it while this one waited
+            return (found, True) if found is not None else (make(work), False)
 
     @contextmanager
     def work(self, stage: str, key: str, pace: Pace = Pace()) -> Iterator[Work]:  # noqa: B008 (frozen)

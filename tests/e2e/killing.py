@@ -19,6 +19,7 @@ from fedsyn.artifacts.checkpoints import Checkpoints
 from fedsyn.artifacts.lock import Lock, is_held
 from fedsyn.artifacts.work import Record
 from tests.e2e.tiny import OVERRIDES, STAGE_NAMES
+from tests.processes import with_environment
 
 ROOT = Path(__file__).parents[2]
 PLAIN = [sys.executable, "-m", "tests.e2e.plain"]
@@ -94,10 +95,9 @@ class Run:
     def processes(self) -> list[str]:
         """The command lines of all living processes that come from this run, whatever group or session they are in."""
         found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it is over, or another user's
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        for pid in with_environment(self.mark):
+            with suppress(OSError):  # it has just ended
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
         return found
 
     def gone(self, seconds: float = 10) -> list[str]:

@@ -18,6 +18,7 @@ import httpx
 from fedsyn.artifacts import Store
 from tests.e2e.killing import ROOT
 from tests.e2e.killing import until as come_true
+from tests.processes import with_environment
 
 COMMAND = Path(sys.executable).with_name("fedsyn")
 PREFECT = Path(sys.executable).with_name("prefect")
@@ -102,16 +103,9 @@ class Site:
         found = self.ask("POST", "artifacts/filter", artifacts={"flow_run_id": {"any_": [flow_run]}})
         return {artifact["key"]: artifact for artifact in found}
 
-    def processes(self, mark: str = "") -> list[int]:
-        """The processes of this site on this machine, those alone that have `mark` in their environment."""
-        here = f"PREFECT_HOME={self.home}".encode()
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it is over, or another user's
-                environment = (folder / "environ").read_bytes().split(b"\0")
-                if here in environment and any(entry.startswith(mark.encode()) for entry in environment):
-                    found.append(int(folder.name))
-        return found
+    def processes(self, *more: str) -> list[int]:
+        """The processes of this site on this machine; with `more`, those that have this in their environment, too."""
+        return with_environment(f"PREFECT_HOME={self.home}", *more)
 
     def children(self, flow_run: str) -> list[int]:
         """The processes that carry out a run."""
