@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fedsyn.report.text import points
-from fedsyn.report.theme import LIGHT, Theme, dress, legend, new_figure, per_cent, plain, shown_ticks
+from fedsyn.report.theme import LIGHT, Theme, dress, legend, new_figure, plain, shown_ticks
 
 MOST_JOINED = 20
 """Arms up to which a line joins the dots of a seed."""
@@ -39,7 +38,7 @@ def accuracy_by_arm(measured: pd.DataFrame, summary: pd.DataFrame, arms: Sequenc
     _marks(left, y - 0.1, after, theme.after, 5.5, "retrained, a dot a seed", "mean")
     _marks(left, y + 0.2, before, theme.before, 3.5, "labels only")
     left.set_xlim(_limits(np.concatenate([before, after]), 0, 1))
-    left.xaxis.set_major_formatter(per_cent())
+    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))  # 77.5 is not 78
     left.xaxis.set_major_locator(MaxNLocator(nbins=6, min_n_ticks=3))
 
     apart = after - after[:1]
@@ -47,7 +46,7 @@ def accuracy_by_arm(measured: pd.DataFrame, summary: pd.DataFrame, arms: Sequenc
     _band(right, y[1:] - 0.1, means["difference_lower"][1:], means["difference_upper"][1:], theme.after)
     _marks(right, y[1:] - 0.1, apart[1:], theme.after, 5.5)
     right.set_xlim(_limits(np.append(apart, 0), -1, 1))
-    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: points(value)))
+    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.4g}"))
     right.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
     right.set_xlabel("percentage points")
     right.set_visible(len(arms) > 1)
@@ -67,6 +66,7 @@ def _by_seed(measured: pd.DataFrame, metric: str, arms: Sequence[str]) -> np.nda
 
 
 def _band(axes: Axes, y: np.ndarray, lower: pd.Series, upper: pd.Series, color: str, label: str = "") -> None:
+    label = label if lower.notna().any() else ""  # one seed has no interval
     axes.hlines(y, lower, upper, color=color, alpha=0.2, linewidth=9, zorder=1, label=label)
 
 
