@@ -7,7 +7,7 @@ can forward lines to its UI, and a test can listen, without the science knowing 
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fedsyn.artifacts import Checkpoints
@@ -48,6 +48,12 @@ class Context:
     execution: Execution = Execution(engine="sequential")  # noqa: RUF009 (frozen)
     key: str = ""
     """Of the artifact that the stage makes."""
+    rounds: tuple[int, int] | None = None
+    """Of a stage of several trainings: the rounds before the one at hand, and those of all."""
+
+    def part(self, first: int, total: int) -> "Context":
+        """The surroundings of one of several trainings, which begins after `first` rounds of `total`."""
+        return replace(self, checkpoints=self.checkpoints.part(first), rounds=(first, total))
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Tell whoever listens how far the stage is."""
@@ -56,7 +62,10 @@ class Context:
     def after_round(self, state: "TrainingState", rounds: int) -> None:
         """Tell whoever listens that a round of training is done, and what it measured."""
         metrics = {name: value for name, value in state.history[-1].items() if name not in ("round", "clients")}
-        done, images, course = state.rounds_done, state.images_seen, state.history
+        done, images = state.rounds_done, state.images_seen
+        course: Sequence[Mapping[str, float]] = state.history
+        if self.rounds is not None:
+            done, rounds, course = self.rounds[0] + done, self.rounds[1], ()
         self._tell(Progress(self.stage, done, rounds, "rounds", metrics, images, course, self.key))
 
     def _tell(self, event: Progress) -> None:

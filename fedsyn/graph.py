@@ -57,7 +57,9 @@ class Stage:
 DATASET = Stage("dataset", 1, ("dataset",), ())
 PARTITION = Stage("partition", 1, ("seed", "partition"), ("dataset",))
 CLASSIFIER = Stage("classifier", 2, ("seed", "classifier"), ("dataset", "partition"))
-PSEUDO_LABELS = Stage("pseudo_labels", 2, ("pseudo_labels",), ("dataset", "partition", "classifier"))
+PSEUDO_LABELS = Stage(
+    "pseudo_labels", 3, ("seed", "classifier", "pseudo_labels"), ("dataset", "partition", "classifier")
+)
 SELECTION = Stage("selection", 1, ("selection",), ("partition", "pseudo_labels"))
 AUTOENCODER = Stage("autoencoder", 2, ("seed", "autoencoder"), ("dataset", "partition"))
 LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
@@ -74,16 +76,21 @@ RETRAIN = Stage(
     ("seed", "classifier", "retrain"),
     ("dataset", "partition", "classifier", "selection", "synthesis"),
 )
+BOUNDS = Stage("bounds", 1, ("seed", "classifier", "baselines"), ("dataset", "partition"))
+SELF_TRAINING = Stage(
+    "self_training", 1, ("seed", "classifier", "baselines"), ("dataset", "partition", "classifier", "selection")
+)
+JUDGE = Stage("judge", 1, ("judge",), ("dataset",))
 REPORT = Stage(
     "report",
-    2,
+    3,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
         "synthesis", "retrain", "report",
     ),
     (
         "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents", "denoiser",
-        "synthesis", "retrain",
+        "synthesis", "retrain", "bounds", "self_training",
     ),
 )  # fmt: skip
 
@@ -98,6 +105,9 @@ STAGES: tuple[Stage, ...] = (
     DENOISER,
     SYNTHESIS,
     RETRAIN,
+    BOUNDS,
+    SELF_TRAINING,
+    JUDGE,
     REPORT,
 )
 """Every stage, each after all of its inputs."""

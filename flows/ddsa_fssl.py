@@ -19,15 +19,18 @@ from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, preset_
 from fedsyn.report.text import shorten, time_in_words
 from flows.places import refuse_other_places
 from tasks.autoencoder import autoencoder
+from tasks.bounds import bounds
 from tasks.classifier import classifier
 from tasks.dataset import dataset
 from tasks.denoiser import denoiser
+from tasks.judge import judge
 from tasks.latents import latents
 from tasks.partition import partition
 from tasks.pseudo_labels import pseudo_labels
 from tasks.report import report
 from tasks.retrain import retrain
 from tasks.selection import selection
+from tasks.self_training import self_training
 from tasks.showing import shown
 from tasks.synthesis import synthesis
 
@@ -135,6 +138,9 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
         denoiser=generator,
     )
     second = retrain(**common, dataset=data, partition=split, classifier=first, selection=selected, synthesis=synthetic)
+    limits = bounds(**common, dataset=data, partition=split)
+    rival = self_training(**common, dataset=data, partition=split, classifier=first, selection=selected)
+    expert = judge(**common, dataset=data)
     page = report(
         **common,
         dataset=data,
@@ -147,8 +153,13 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
         denoiser=generator,
         synthesis=synthetic,
         retrain=second,
+        bounds=limits,
+        self_training=rival,
     )
-    states = [data, split, first, predicted, selected, codec, encoded, generator, synthetic, second, page]
+    states = [
+        *(data, split, first, predicted, selected, codec, encoded, generator, synthetic, second),
+        *(limits, rival, expert, page),
+    ]
     return {result.manifest.stage: result for result in map(outcome, states)}
 
 

@@ -5,13 +5,14 @@ generation). Its name says which, and the SHA-256 of its content: `000000000-000
 there whole or not at all (one rename), and its bytes are those that were written, or it is not read.
 """
 
+import copy
 import logging
 import os
 import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedsyn.artifacts.files import flush_file, flush_folder, remove, sha256, share
@@ -57,7 +58,15 @@ class Checkpoints:
 
     def __init__(self, folder: Path, pace: Pace = Pace()) -> None:
         self.folder, self.pace, self.mirror = folder, pace, Mirror()
+        self._first = 0
         self._last, self._cost = time.monotonic(), 0.0
+
+    def part(self, first: int) -> "Checkpoints":
+        """The checkpoints of the work that begins at unit `first` and counts its own units from 0: of the second of
+        several trainings, say. What comes before it must be kept to its end, since a chain has no gaps."""
+        part = copy.copy(self)
+        part._first = self._first + first
+        return part
 
     def due(self, rounds: int = 0) -> bool:
         """Whether to keep now, `rounds` of training after the last time."""
@@ -82,6 +91,7 @@ class Checkpoints:
             write(partial)
             share(partial)
             flush_file(partial)
+            start, stop = start + self._first, stop + self._first
             path = self.folder / f"{start:09d}-{stop:09d}-{sha256(partial)}.{suffix}"
             partial.rename(path)
         except Exception:
@@ -105,7 +115,11 @@ class Checkpoints:
         for found in sorted(usable, key=lambda found: (found.start, found.stop)):
             if found.start in chains and found.start < found.stop:
                 chains.setdefault(found.stop, [*chains[found.start], found])
-        return chains[max(chains)]
+        return [
+            replace(found, start=found.start - self._first, stop=found.stop - self._first)
+            for found in chains[max(chains)]
+            if found.start >= self._first
+        ]
 
     def units(self) -> int:
         """The units that are kept, by the names alone: for listings, never for computation."""

@@ -25,6 +25,10 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def folder(self, name: str) -> "Folder":
+        """A folder inside this one."""
+        return Folder(self.root / name)
+
     def write_table(self, name: str, table: "pd.DataFrame", schema: "pa.Schema") -> None:
         """Write `table` as Parquet with exactly the columns and types of `schema`, without an index."""
         import pyarrow as pa

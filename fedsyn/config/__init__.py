@@ -3,36 +3,31 @@
 Both are frozen and validated at the door; their descriptions are the form in Prefect's UI.
 """
 
+from fedsyn.config.classification import Baselines, Classifier, Judge, Retrain
+from fedsyn.config.data import Dataset, Partition
 from fedsyn.config.execution import OF_THE_MACHINE, Execution, variable
-from fedsyn.config.experiment import (
-    Autoencoder,
-    Classifier,
-    Dataset,
-    Denoiser,
-    Experiment,
-    Partition,
-    PseudoLabels,
-    Report,
-    Retrain,
-    Selection,
-    Synthesis,
-)
+from fedsyn.config.experiment import Experiment, Quality, Report
 from fedsyn.config.federated import FederatedTraining, Privacy, Server
+from fedsyn.config.generation import Autoencoder, Denoiser, Synthesis
+from fedsyn.config.labels import PseudoLabels, Selection
 from fedsyn.config.section import NOT_IN_KEY, Section
 
 __all__ = [
     "NOT_IN_KEY",
     "OF_THE_MACHINE",
     "Autoencoder",
+    "Baselines",
     "Classifier",
     "Dataset",
     "Denoiser",
     "Execution",
     "Experiment",
     "FederatedTraining",
+    "Judge",
     "Partition",
     "Privacy",
     "PseudoLabels",
+    "Quality",
     "Report",
     "Retrain",
     "Section",

@@ -65,6 +65,7 @@ def train_classifier(
         recompute=settings.normalization == "batch" and settings.batch_statistics == "recompute",
         num_clients=num_clients,
         checkpoints=context.checkpoints,
+        keep_last=context.rounds is not None,
         after_round=measure,
     )
 

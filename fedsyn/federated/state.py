@@ -70,8 +70,8 @@ def restored(checkpoints: Checkpoints, device: torch.device) -> TrainingState | 
 
 
 @contextmanager
-def keeping(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[Callable[[], None]]:
-    """A function to call after each round: keeps `state` where that is due. So does an interruption."""
+def keeping(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[Callable[[bool], None]]:
+    """A function to call after each round: keeps `state` where that is due, or `now`. So does an interruption."""
     kept = state.rounds_done
 
     def save() -> None:
@@ -80,8 +80,8 @@ def keeping(state: TrainingState, checkpoints: Checkpoints | None) -> Iterator[C
             checkpoints.save(0, state.rounds_done, "safetensors", state.save)
             kept = state.rounds_done
 
-    def keep() -> None:
-        if checkpoints is not None and checkpoints.due(state.rounds_done - kept):
+    def keep(now: bool = False) -> None:
+        if now or (checkpoints is not None and checkpoints.due(state.rounds_done - kept)):
             save()
 
     try:

@@ -44,6 +44,7 @@ def federated_training(
     num_clients: int | None = None,
     state: TrainingState | None = None,
     checkpoints: Checkpoints | None = None,
+    keep_last: bool = False,
     after_round: Callable[[TrainingState], None] = lambda state: None,
 ) -> TrainingState:
     """Train `model` for `settings.rounds` rounds and leave the resulting weights in it.
@@ -51,8 +52,9 @@ def federated_training(
     `model`'s weights are theta^0 unless `state` continues an earlier training. With `recompute`, the cohort measures
     BatchNorm's statistics anew after each round. `num_clients` is K, clients without a sample included (default: those
     with one): privacy's denominator must not depend on the data. What an earlier attempt has kept in `checkpoints` is
-    gone on from, to the same bits, and this one keeps its rounds there. `after_round` sees the state after each round,
-    with the model at `state.result()`, and may add measurements to the last entry of its history.
+    gone on from, to the same bits, and this one keeps its rounds there, with `keep_last` the last one in any case (for
+    a stage of several trainings). `after_round` sees the state after each round, with the model at `state.result()`,
+    and may add measurements to the last entry of its history.
 
     Raises:
         ValueError: no client has a sample; a client's loss or update is not finite (the message names round and
@@ -93,7 +95,7 @@ def federated_training(
                         state.statistics = recompute_statistics(flat, counted, training, state.rounds_done - 1)
                 flat.statistics.copy_(state.statistics)
                 after_round(state)
-                keep()
+                keep(keep_last and state.rounds_done == settings.rounds)
         flat.weights.copy_(state.result())
         flat.statistics.copy_(state.statistics)
     return state

@@ -27,19 +27,63 @@ def run(
     inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, classifier: Classifier
 ) -> dict[str, float]:
     """Writes model.safetensors, model.json, history.parquet and test_predictions.parquet."""
-    images = inputs["dataset"].read_tensors("images")["images"].to(context.device)
-    assignments = inputs["partition"].read_table("assignments")
-    labels = torch.from_numpy(assignments["label"].fillna(-1).to_numpy(np.int64)).to(context.device)
-    clients = clients_by_role(assignments, ["labeled"], (images, labels))
+    return fit(inputs, output, context, labeled_samples(inputs["partition"]), classifier, seed=seed)
 
-    model = build(classifier, inputs["dataset"].read_json("info")).to(context.device)
-    initialize(model, seed, "classifier")
-    test = torch.from_numpy(np.flatnonzero(assignments["role"] == "test")).to(context.device)
-    num_clients = count_clients(inputs)
+
+def fit(
+    inputs: Mapping[str, Artifact],
+    output: Folder,
+    context: Context,
+    samples: pd.DataFrame,
+    settings: Classifier,
+    *,
+    seed: int,
+    synthetic: tuple[Tensor, pd.DataFrame] | None = None,
+    model: nn.Module | None = None,
+) -> dict[str, float]:
+    """Train a classifier on `samples` (sample_id, client_id, label), measure it on the test set, and publish it.
+
+    `synthetic`: more images (n, H, W, C) uint8, and client_id and class_id of each. `model`: weights to start from;
+    without it the draws of step 1, so that all trainings of a run start from the same ones.
+    """
+    info = inputs["dataset"].read_json("info")
+    images = inputs["dataset"].read_tensors("images")["images"]
+    assignments = inputs["partition"].read_table("assignments")
+    pool = images[torch.tensor(samples["sample_id"].to_numpy())]
+    rows = samples[["client_id", "label"]]
+    if synthetic is not None:
+        pool = torch.cat([pool, synthetic[0]])
+        rows = pd.concat([rows, synthetic[1].rename(columns={"class_id": "label"})[["client_id", "label"]]])
+    owner, label = rows["client_id"].to_numpy(np.int64), torch.tensor(rows["label"].to_numpy(np.int64))
+    tensors = (pool.to(context.device), label.to(context.device))
+    clients = group_by_client(owner, np.arange(len(owner)), tensors)
+
+    if model is None:
+        model = build(settings, info)
+        initialize(model, seed, "classifier")
+    model = model.to(context.device)
+    test = torch.from_numpy(np.flatnonzero(assignments["role"] == "test"))
+    true = torch.from_numpy(assignments["label"].fillna(-1).to_numpy(np.int64))[test].to(context.device)
+    test_images = images[test].to(context.device)
     state = train_classifier(
-        model, clients, images[test], labels[test], classifier, context, seed=seed, num_clients=num_clients
+        model, clients, test_images, true, settings, context, seed=seed, num_clients=count_clients(inputs)
     )
-    return publish(output, model, state, classifier, images[test], labels[test], test)
+    return publish(output, model, state, settings, test_images, true, test)
+
+
+def labeled_samples(partition: Artifact) -> pd.DataFrame:
+    """D_k^l: sample_id, client_id and label of the labelled samples."""
+    assignments = partition.read_table("assignments")
+    rows = assignments.loc[assignments["role"] == "labeled", ["sample_id", "client_id", "label"]]
+    return rows.astype(np.int64).reset_index(drop=True)
+
+
+def believed_samples(inputs: Mapping[str, Artifact]) -> pd.DataFrame:
+    """D_k^l + D_k^p: sample_id, client_id and label of the labelled and of the selected samples."""
+    selection = inputs["selection"].read_table("labels")
+    selected = selection[selection["selected"]].rename(columns={"pseudo_label": "label"})
+    both = pd.concat([labeled_samples(inputs["partition"]), selected[["sample_id", "client_id", "label"]]])
+    return both.astype(np.int64).sort_values("sample_id", ignore_index=True)
 
 
 def count_clients(inputs: Mapping[str, Artifact]) -> int:

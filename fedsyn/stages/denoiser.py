@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 import torch
 
 from fedsyn import schemas
@@ -16,7 +15,7 @@ from fedsyn.federated.client import group_by_client
 from fedsyn.federated.training import federated_training
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
-from fedsyn.stages.classifier import count_clients, history_table
+from fedsyn.stages.classifier import believed_samples, count_clients, history_table
 
 
 def run(
@@ -26,7 +25,7 @@ def run(
     one) and history.parquet."""
     latents = inputs["latents"].read_tensors("latents")["latents"].to(context.device)
     num_classes = len(inputs["selection"].read_table("precision"))
-    believed = believed_labels(inputs)
+    believed = believed_samples(inputs)
     labels = np.full(len(latents), -1, dtype=np.int64)
     labels[believed["sample_id"]] = believed["label"]
     tensors = (latents, torch.from_numpy(labels).to(context.device))
@@ -57,13 +56,3 @@ def run(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **privacy.spent(denoiser),
     }
-
-
-def believed_labels(inputs: Mapping[str, Artifact]) -> pd.DataFrame:
-    """D_k^l + D_k^p: sample_id, client_id and label of the labelled and of the selected samples."""
-    assignments = inputs["partition"].read_table("assignments")
-    selection = inputs["selection"].read_table("labels")
-    labeled = assignments[assignments["role"] == "labeled"]
-    selected = selection[selection["selected"]].rename(columns={"pseudo_label": "label"})
-    both = pd.concat([part[["sample_id", "client_id", "label"]] for part in (labeled, selected)])
-    return both.astype(np.int64).sort_values("sample_id", ignore_index=True)

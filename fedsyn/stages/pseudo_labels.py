@@ -8,7 +8,7 @@ import torch
 
 from fedsyn import interruption, schemas
 from fedsyn.artifacts import Artifact, Folder
-from fedsyn.config import PseudoLabels
+from fedsyn.config import Classifier, PseudoLabels
 from fedsyn.context import Context
 from fedsyn.federated.classification import probabilities
 from fedsyn.pseudo_labels.confusion import confusion_matrices, counts_by_threshold
@@ -16,7 +16,13 @@ from fedsyn.stages.classifier import load_classifier
 
 
 def run(
-    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, pseudo_labels: PseudoLabels
+    inputs: Mapping[str, Artifact],
+    output: Folder,
+    context: Context,
+    *,
+    seed: int,
+    classifier: Classifier,
+    pseudo_labels: PseudoLabels,
 ) -> dict[str, float]:
     """Writes labels.parquet (each prediction and its confidence), calibration.parquet (the same for the calibration
     samples) and counts.safetensors (M_g^t and the predictions per t and class)."""

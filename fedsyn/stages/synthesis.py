@@ -22,8 +22,7 @@ from fedsyn.federated.classification import probabilities
 from fedsyn.metrics.label_quality import share
 from fedsyn.randomness import generator
 from fedsyn.stages.autoencoder import load_autoencoder
-from fedsyn.stages.classifier import count_clients, load_classifier
-from fedsyn.stages.denoiser import believed_labels
+from fedsyn.stages.classifier import believed_samples, count_clients, load_classifier
 from fedsyn.synthesis.parts import generate_parts
 from fedsyn.synthesis.plan import plan_targets, to_generate
 
@@ -76,7 +75,7 @@ def run(
 
     confirmed, kept = 0, np.zeros((count_clients(inputs), len(info["class_names"])), dtype=np.int64)
     with pq.ParquetWriter(output.path("images.parquet"), schemas.SYNTHETIC_IMAGES, compression="zstd") as writer:
-        for table in generate_parts(len(wanted), synthesis.batch_size, make, context.checkpoints):
+        for table in generate_parts(len(wanted), synthesis.batch_size or 128, make, context.checkpoints):
             confirmed += pc.sum(table["agrees"]).as_py()
             table = (table.filter(table["agrees"]) if synthesis.filter else table).drop_columns("agrees")
             np.add.at(kept, (table["client_id"].to_numpy(), table["class_id"].to_numpy()), 1)
@@ -110,7 +109,7 @@ def make_plan(inputs: Mapping[str, Artifact], synthesis: Synthesis, num_classes:
     num_clients = count_clients(inputs)
     have = np.zeros((num_clients, num_classes), dtype=np.int64)
     np.add.at(have, (labeled["client_id"].to_numpy(), labeled["label"].to_numpy(np.int64)), 1)
-    learnable = np.bincount(believed_labels(inputs)["label"], minlength=num_classes) > 0
+    learnable = np.bincount(believed_samples(inputs)["label"], minlength=num_classes) > 0
     target = plan_targets(have, learnable, synthesis)
     indices = np.indices(have.shape)
     columns = {

@@ -21,6 +21,8 @@ OVERRIDES = {
     "synthesis.per_class": 5,
     "synthesis.steps": 3,
     "synthesis.guidance_scale": 1.5,
+    "judge.rounds": 1,
+    "judge.local_steps": 2,
 }
 EXPERIMENT = load_experiment("digits", OVERRIDES)
 STAGE_NAMES = [stage.name for stage in STAGES]

@@ -1,0 +1,118 @@
+"""Steps 3 and 4: the autoencoder, the denoiser, and the images that are made with them."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from fedsyn.config.federated import FederatedTraining
+from fedsyn.config.section import BY_CONTENT, Positive, Probability, Section
+
+
+def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
+    odd = [width for width in channels if width % 8]
+    if odd:
+        raise ValueError(f"channels must be multiples of 8 (GroupNorm has 8 groups), got {odd[0]}")
+
+
+class Autoencoder(FederatedTraining):
+    """Step 3a: the KL-regularised autoencoder, by FedAvg over all images; or none, or the user's own."""
+
+    kind: Literal["kl", "pixel", "pretrained"] = Field(
+        "kl",
+        description="`kl`: trained here; `pixel`: none, diffusion of the pixels (tiny images); `pretrained`: a folder "
+        "that diffusers' AutoencoderKL.save_pretrained wrote",
+    )
+    pretrained: str | None = Field(
+        None, description="Folder of the `pretrained` autoencoder", json_schema_extra=BY_CONTENT
+    )
+
+    unshuffle: Literal[1, 2, 4] = Field(
+        2, description="Space-to-depth factor before the network: 2 makes it about four times cheaper"
+    )
+    channels: tuple[Positive, ...] = Field(
+        (32, 64),
+        min_length=1,
+        max_length=4,
+        description="Channels of each level; each further level halves the size",
+    )
+    latent_channels: Positive = Field(4, description="Channels of a latent")
+    layers_per_block: Positive = Field(1, description="Residual layers of a level")
+    kl_weight: float = Field(1e-4, ge=0, description="Weight of the Kullback-Leibler term per latent element")
+
+    @model_validator(mode="after")
+    def _channels_fit_groups(self) -> "Autoencoder":
+        _require_multiples_of_8(self.channels)
+        return self
+
+
+class Denoiser(FederatedTraining):
+    """Step 3c: the class-conditional U-Net over latents, by FedAvg."""
+
+    channels: tuple[Positive, ...] = Field(
+        (64, 128),
+        min_length=1,
+        max_length=3,
+        description="Channels of each level; each further level halves the size",
+    )
+    layers_per_block: Positive = Field(1, description="Residual layers of a level")
+    attention: bool = Field(True, description="Self-attention at the coarsest level")
+    prediction: Literal["v_prediction", "epsilon", "sample", "flow"] = Field(
+        "v_prediction", description="What the network predicts; `flow` is flow matching along straight lines"
+    )
+    min_snr_gamma: float | None = Field(
+        None, gt=0, description="Cap gamma on the signal-to-noise weight of the loss (min-SNR; 5 is usual); empty: none"
+    )
+    augmentation: Literal["none", "flip", "posterior"] = Field(
+        "none",
+        description="`flip`: images and their mirror images, both encoded; `posterior`: latents are drawn from the "
+        "autoencoder's distribution instead of being its mean",
+    )
+    noise_schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
+        "squaredcos_cap_v2", description="Course of the noise: cosine, or linear beta"
+    )
+    timesteps: int = Field(1000, ge=10, description="Diffusion steps T of training")
+    label_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Probability of training without the label, for classifier-free guidance"
+    )
+
+    @model_validator(mode="after")
+    def _channels_fit_groups(self) -> "Denoiser":
+        _require_multiples_of_8(self.channels)
+        return self
+
+
+class Synthesis(Section):
+    """Step 4: the plan of each client, and the images."""
+
+    target: Literal["absent", "balance", "global", "fixed"] = Field(
+        "balance",
+        description="`absent`: only classes without a label at the client; `balance`: every class up to `per_class`; "
+        "`global`: the client's mixture becomes the global one; `fixed`: `per_class` synthetic images of every class",
+    )
+    per_class: Positive | None = Field(
+        None,
+        description="Images of a class after `absent` or `balance`; empty: as many as the client's largest class",
+    )
+    have: Literal["labels", "labels_and_pseudo_labels"] = Field(
+        "labels", description="What a client has of a class, for the plan: its labels, or selected pseudo-labels too"
+    )
+    shared_pool: bool = Field(
+        False,
+        description="Draw one pool of images for all clients and deal it out, the same image to several: the global "
+        "model is the same for all, so this saves time and loses variety. Off in the paper",
+    )
+    budget: Positive | None = Field(None, description="Most images that a client generates; empty: no limit")
+    sampler: Literal["ddim", "dpm-solver++", "unipc"] = Field("dpm-solver++", description="Sampler of diffusers")
+    steps: Positive = Field(20, description="Steps of the sampler")
+    guidance_scale: float = Field(
+        1.5, ge=1, description="Classifier-free guidance w: 1 samples the conditional model as it is"
+    )
+    guidance_interval: tuple[Probability, Probability] = Field(
+        (0.0, 1.0),
+        description="Part of the noise course, from 0 (image) to 1 (noise), in which guidance acts; outside, w is 1",
+    )
+    batch_size: Positive | None = Field(
+        128,
+        description="Images drawn at once; the noise of an image does not depend on it. Empty: what the memory holds",
+    )
+    filter: bool = Field(False, description="Keep only images whose class the step-1 classifier confirms")
