@@ -77,6 +77,7 @@ def test_a_change_of_the_guidance_scale_repeats_synthesis_retraining_and_report_
 def test_a_change_of_the_selection_leaves_classifier_and_autoencoder_alone():
     assert changed(selection={"strategy": "none"}) == {
         "selection",
+        "self_training",
         "denoiser",
         "synthesis",
         "retrain",
@@ -103,7 +104,7 @@ def test_a_change_of_the_autoencoder_leaves_the_pseudo_labels_alone():
 )
 def test_how_a_federation_trains_is_part_of_the_keys_of_both_classifiers(section):
     after = {"pseudo_labels", "selection", "denoiser", "synthesis", "report"}
-    assert changed(classifier=section) == {"classifier", "retrain"} | after
+    assert changed(classifier=section) == {"classifier", "retrain", "bounds", "self_training"} | after
 
 
 def test_the_default_algorithm_by_name_is_the_default():

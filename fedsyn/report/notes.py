@@ -52,6 +52,12 @@ def _about_gain(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[No
             f"The change of {points(gain)} points is no larger than what {count(numbers['test_images'])} test"
             f" images can tell apart (±{100 * half_width:.1f} points at {percent(0.95, 0)}).",
         )
+    if numbers["self_training_accuracy"] >= numbers["retrained_accuracy"]:
+        yield Note(
+            True,
+            "Labels and selected pseudo-labels without any synthetic image are as good or better: "
+            f"{percent(numbers['self_training_accuracy'])}. The synthetic images did not pay.",
+        )
     classifier = cast(Classifier, evidence.settings["classifier"])
     retrain = cast(Retrain, evidence.settings["retrain"])
     if classifier.local_steps is None or classifier.client_fraction < 1 or retrain.warm_start:
@@ -123,14 +129,14 @@ def _about_estimates(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
 
 def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
     synthesis = cast(Synthesis, evidence.settings["synthesis"])
-    agreement, psnr = numbers.get("classifier_agreement"), numbers.get("test_psnr_db")
-    if agreement is not None and agreement < LOW_AGREEMENT:
+    agreement, psnr = numbers["classifier_agreement"], numbers["test_psnr_db"]
+    if agreement < LOW_AGREEMENT:
         yield Note(
             True,
             f"The step-1 classifier sees the intended class in only {percent(agreement)} of the synthetic"
             " images: either they do not show their class, or it cannot tell.",
         )
-    if psnr is not None and psnr < LOW_PSNR_DB:
+    if psnr < LOW_PSNR_DB:
         yield Note(
             True,
             f"The autoencoder restores test images at {psnr:.1f} dB only; no synthetic image can be sharper.",

@@ -11,9 +11,10 @@ from fedsyn.report.clients import client_accuracy_change, synthesis_plan
 from fedsyn.report.curves import accuracy_by_round, training_losses
 from fedsyn.report.evidence import Evidence
 from fedsyn.report.heatmaps import confusion_matrices, partition_heatmaps
+from fedsyn.report.ladder import ladder
 from fedsyn.report.pictures import real_beside_synthetic, reconstruction_strip
 from fedsyn.report.quality import pseudo_label_quality
-from fedsyn.report.tables import per_client
+from fedsyn.report.tables import headline, per_client
 from fedsyn.report.theme import Theme
 
 STRIP = 16  # test images in the strip of reconstructions
@@ -38,9 +39,18 @@ def plates(evidence: Evidence) -> list[Plate]:
         cast(Report, evidence.settings["report"]),
     )
     target = selection.target_precision if selection.strategy == "threshold" else None
-    clients = per_client(evidence)
+    clients, numbers = per_client(evidence), headline(evidence)
     before, after = (clients[f"{name}_accuracy"].to_numpy() for name in ("labels_only", "retrained"))
     return [
+        Plate(
+            "ladder",
+            "result",
+            "Among rivals and bounds",
+            "The same classifier with the same first weights and as many local steps, on other data. Look whether the"
+            " synthetic images add anything to the pseudo-labels alone, and how much of the way to the same labels in"
+            " one place is left. True labels of all images are no upper bound: skew pulls that training apart too.",
+            lambda theme: ladder(numbers, theme),
+        ),
         Plate(
             "accuracy_by_round",
             "result",

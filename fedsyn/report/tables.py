@@ -59,6 +59,7 @@ def per_client(evidence: Evidence) -> pd.DataFrame:
 def headline(evidence: Evidence) -> dict[str, float]:
     """The numbers of the run: shares as fractions, `test_psnr_db` in dB, NaN where nothing was counted."""
     before, after = accuracy(evidence.confusion_before), accuracy(evidence.confusion_after)
+    central = _of_stage(evidence, "bounds", "central_test_accuracy")
     classes, clients, quality = per_class(evidence), per_client(evidence), evidence.precision
     predicted, selected = quality["predicted"], quality["selected"]
     correct_before = (predicted * quality["true_precision_before"].fillna(0)).sum()
@@ -67,6 +68,10 @@ def headline(evidence: Evidence) -> dict[str, float]:
         "labels_only_accuracy": before,
         "retrained_accuracy": after,
         "gain": after - before,
+        "self_training_accuracy": _of_stage(evidence, "self_training", "test_accuracy"),
+        "all_labels_accuracy": _of_stage(evidence, "bounds", "all_labels_test_accuracy"),
+        "central_accuracy": central,
+        "gap_closed": (after - before) / (central - before) if central > before else float("nan"),
         "gain_half_width_test_set": evidence.gain_half_width,
         "test_images": float(evidence.confusion_before.sum()),
         "test_images_fixed": float(evidence.fixed),
@@ -83,8 +88,8 @@ def headline(evidence: Evidence) -> dict[str, float]:
         "calibration_samples": float(evidence.calibration_samples),
         "images_generated": float(evidence.plan["to_generate"].sum()),
         "images_kept": float(evidence.plan["kept"].sum()),
-        **_of_stage(evidence, "synthesis", "classifier_agreement"),
-        **_of_stage(evidence, "autoencoder", "test_psnr_db"),
+        "classifier_agreement": _of_stage(evidence, "synthesis", "classifier_agreement"),
+        "test_psnr_db": _of_stage(evidence, "autoencoder", "test_psnr_db"),
     }
 
 
@@ -92,6 +97,6 @@ def _least(values: pd.Series) -> float:
     return float(values.min())
 
 
-def _of_stage(evidence: Evidence, stage: str, metric: str) -> dict[str, float]:
-    metrics = evidence.metrics(stage)
-    return {metric: metrics[metric]} if metric in metrics else {}
+def _of_stage(evidence: Evidence, stage: str, metric: str) -> float:
+    """A stage's metric; NaN where it was not asked for."""
+    return evidence.metrics(stage).get(metric, float("nan"))

@@ -42,7 +42,12 @@ def make_inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Input
         _write_synthesis(roots["synthesis"], num_clients, num_classes, images)
         pictures = torch.from_numpy(images[:20])
         roots["autoencoder"].write_tensors("reconstructions", {"original": pictures, "reconstruction": 255 - pictures})
-        metrics = {"synthesis": {"classifier_agreement": 0.25}, "autoencoder": {"test_psnr_db": 12.0}}
+        metrics = {
+            "synthesis": {"classifier_agreement": 0.25},
+            "autoencoder": {"test_psnr_db": 12.0},
+            "bounds": {"central_test_accuracy": 11 / 12},
+            "self_training": {"test_accuracy": 9.5 / 12},
+        }
         return {name: Artifact(folder.root, _manifest(name, metrics.get(name, {}))) for name, folder in roots.items()}
 
     return make

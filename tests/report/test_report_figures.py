@@ -5,6 +5,7 @@ import pytest
 from fedsyn.report.clients import client_accuracy_change
 from fedsyn.report.curves import accuracy_by_round
 from fedsyn.report.heatmaps import confusion_matrices, partition_heatmaps
+from fedsyn.report.ladder import ladder
 from fedsyn.report.pictures import mosaic, real_beside_synthetic
 from fedsyn.report.text import shorten
 from fedsyn.report.theme import DARK, LIGHT, png, shown_ticks
@@ -73,3 +74,11 @@ def test_ticks_are_thinned(count: int, ticks: list[int]) -> None:
 def test_long_names_are_shortened() -> None:
     assert shorten("aquarium_fish", 10) == "aquarium_…"
     assert shorten("owl") == "owl"
+
+
+def test_a_ladder_has_the_rungs_that_were_trained() -> None:
+    numbers = {"labels_only_accuracy": 0.7, "retrained_accuracy": 0.75, "central_accuracy": 0.8}
+    axes = ladder(numbers | {"all_labels_accuracy": float("nan")}).axes[0]
+    assert axes.get_yticklabels()[0].get_text() == "labels only"
+    assert len(axes.get_yticks()) == 3
+    assert [text.get_text().split("(")[-1] for text in axes.texts][1:] == ["+5.0)", "+10.0)"]

@@ -17,6 +17,7 @@ def test_one_value_has_no_interval():
 def test_the_gain_is_paired():
     """Two seeds far apart in accuracy and equal in gain: the gain's interval is zero wide."""
     quality = {"pseudo_label_precision_before": 0.7, "pseudo_label_precision": 0.9, "coverage": 0.5}
+    quality |= {"self_training_accuracy": 0.55, "all_labels_accuracy": 0.6, "central_accuracy": float("nan")}
     reports = {
         0: {"labels_only_accuracy": 0.5, "retrained_accuracy": 0.6, "gain": 0.1, **quality},
         1: {"labels_only_accuracy": 0.8, "retrained_accuracy": 0.9, "gain": 0.1, **quality},

@@ -19,6 +19,9 @@ from fedsyn.stages.report import run
 
 Inputs = dict[str, Artifact]
 
+PLATES = 10
+"""Figures of a report, each in a light and a dark theme."""
+
 
 def report(inputs: Inputs, folder: Path) -> tuple[Folder, dict[str, float]]:
     folder.mkdir()
@@ -52,6 +55,7 @@ def test_stage_writes_page_figures_tables_and_summary(reported: tuple[Folder, di
     assert metrics["labels_only_accuracy"] == pytest.approx(9 / 12)
     assert metrics["retrained_accuracy"] == pytest.approx(10 / 12)
     assert metrics["gain"] == pytest.approx(1 / 12)
+    assert metrics["gap_closed"] == pytest.approx(1 / 2)  # from 9 to 10 of 12, where one place has 11
     assert (metrics["test_images_fixed"], metrics["test_images_broken"]) == (3, 2)
     # 12 pseudo-labels, 9 right; 4 are kept, all right
     assert metrics["pseudo_label_precision_before"] == pytest.approx(9 / 12)
@@ -73,7 +77,7 @@ def test_stage_writes_page_figures_tables_and_summary(reported: tuple[Folder, di
     assert summary["inputs"]["synthesis"] == "0123456789abcdef01234567"
     light = sorted(path.name for path in (output.root / "figures").glob("*.png"))
     dark = sorted(path.name for path in (output.root / "figures" / "dark").glob("*.png"))
-    assert len(light) == 9
+    assert len(light) == PLATES
     assert light == dark
 
 
@@ -82,7 +86,7 @@ def test_same_inputs_give_the_same_bytes(
 ) -> None:
     first, again = reported[0].root, report(inputs, tmp_path / "again")[0].root
     files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
-    assert len(files) == 9 + 9 + 4
+    assert len(files) == 2 * PLATES + 4
     for name in files:
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -93,7 +97,7 @@ def test_page_asks_nobody_and_escapes_names(make_inputs: Callable[..., Inputs], 
     assert not re.search(r"https?:|src=\"(?!data:)|@import|url\(", page)
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
-    assert page.count("data:image/png;base64,") == 18
+    assert page.count("data:image/png;base64,") == 2 * PLATES
     assert str(tmp_path) not in page
 
 
