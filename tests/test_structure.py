@@ -1,6 +1,7 @@
 """Laws of the house that can be read off the source."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ SCIENCE = sorted((ROOT / "fedsyn").rglob("*.py"))
 SOURCE = sorted(path for folder in ("fedsyn", "tasks", "flows") for path in (ROOT / folder).rglob("*.py"))
 
 
+@functools.cache
 def nodes(path: Path, *kinds: type[ast.AST]) -> list:
     """All nodes of these kinds in a file."""
     return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kinds)]
@@ -28,6 +30,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@functools.cache
 def calls(path: Path) -> list[tuple[str, list[object]]]:
     """The calls in a file: the dotted name of what is called, and its constant arguments."""
     return [

@@ -13,14 +13,14 @@ def run(store, cache):
 
 
 @pytest.mark.e2e
-def test_a_remote_run_has_the_bytes_of_a_local_one_and_is_found_by_another_machine(bucket, tmp_path):
-    run(tmp_path / "local", tmp_path / "unused")
+def test_a_remote_run_has_the_bytes_of_a_local_one_and_is_found_by_another_machine(bucket, tiny, tmp_path):
+    assert all(result.cached for result in run(tiny, tmp_path / "unused").values())
     assert not (tmp_path / "unused").exists()
     made = run(bucket.url, tmp_path / "one")
     assert not any(result.cached for result in made.values())
 
     bucket.edit("", tmp_path / "copy", lambda root: None)
-    assert contents(tmp_path / "copy") == contents(tmp_path / "local")
+    assert contents(tmp_path / "copy") == contents(tiny)
     assert not (tmp_path / "copy" / "in_progress").exists()
 
     objects = bucket.names()

@@ -48,11 +48,16 @@ def options(store: Path, engine: str = "sequential", **more: Any) -> list[str]:
     return ["--store", str(store), "--device", "cpu", "--threads", "1", "--engine", engine, *settings]
 
 
+def new_mark() -> str:
+    """An entry of an environment that tells one run's processes from all others."""
+    return f"FEDSYN_TEST_RUN={uuid.uuid4().hex}"
+
+
 class Run:
     """A run: a process in a session of its own, whose words go into a file. Killed when the context ends."""
 
     def __init__(self, command: list[str], log: Path, **environment: str) -> None:
-        self.log, self.mark = log, f"FEDSYN_TEST_RUN={uuid.uuid4().hex}"
+        self.log, self.mark = log, new_mark()
         name, value = self.mark.split("=")
         with log.open("ab") as file:
             self._process = subprocess.Popen(
@@ -113,30 +118,61 @@ class Run:
 
 
 class ForkedRun(Run):
-    """A run that is forked by a server."""
+    """A run that is forked by a server. What it starts has its mark in the environment, it has the server's."""
 
-    def __init__(self, server: subprocess.Popen[bytes], arguments: list[str], log: Path) -> None:
+    def __init__(self, server: "Server", arguments: list[str], log: Path) -> None:
         log.touch()
-        self.log, self._server, self._status = log, server, None
-        server.stdin.write(json.dumps([*arguments, "--log", str(log)]).encode() + b"\n")
-        self.pid, self.began = int(server.stdout.readline().removeprefix(b"started ")), time.time()
+        self.log, self.mark, self._server = log, new_mark(), server
+        self.pid, self.began = server.fork(self.mark, [*arguments, "--log", str(log)]), time.time()
+        self._status: int | None = None
 
     def ended(self, seconds: float = LONG_ENOUGH) -> int | None:
-        if self._status is None and select.select([self._server.stdout], [], [], seconds)[0]:
-            self._status = int(self._server.stdout.readline().removeprefix(b"ended "))
+        if self._status is None:
+            self._status = self._server.status(self.pid, seconds)
         return self._status
+
+    def processes(self) -> list[str]:
+        itself = [f"the run, process {self.pid}"] if self.ended(0) is None else []
+        return itself + super().processes()
 
 
 class Server:
-    """A process that has imported all that a run needs, and forks runs, one at a time."""
+    """A process that has imported all that a run needs, and forks runs."""
 
     def __init__(self) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([*PLAIN, "--serve"], cwd=ROOT, stdin=pipe, stdout=pipe, bufsize=0)
+        self._ended: dict[int, int] = {}
         assert self._process.stdout.readline() == b"ready\n"
 
     def start(self, arguments: list[str], log: Path) -> ForkedRun:
-        return ForkedRun(self._process, arguments, log)
+        return ForkedRun(self, arguments, log)
+
+    def fork(self, mark: str, arguments: list[str]) -> int:
+        """The process of a new run."""
+        name, value = mark.split("=")
+        self._process.stdin.write(json.dumps([{name: value}, arguments]).encode() + b"\n")
+        while (pid := self._listen()) is None:
+            pass
+        return pid
+
+    def status(self, pid: int, seconds: float) -> int | None:
+        """The exit status of a run; None if it still runs after so many seconds."""
+        end = time.monotonic() + seconds
+        while (
+            pid not in self._ended and select.select([self._process.stdout], [], [], max(0, end - time.monotonic()))[0]
+        ):
+            self._listen()
+        return self._ended.get(pid)
+
+    def _listen(self) -> int | None:
+        """Take in a line: how a run has ended, or which has started, whose process this gives."""
+        word, pid, *status = self._process.stdout.readline().split()
+        if word == b"ended":
+            self._ended[int(pid)] = int(status[0])
+            return None
+        self._ended.pop(int(pid), None)  # of a run before, which had the same number
+        return int(pid)
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -199,9 +235,10 @@ def until(true: Any, seconds: float = LONG_ENOUGH, every: float = 0.01) -> bool:
 
 
 def copy_until(store: Path, other: Path, stage: str) -> None:
-    """Copy what a store holds of the stages before `stage`, so that a run of the copy begins with that one."""
+    """Copy what another store lacks of the stages before `stage`, so that a run of it begins with that one."""
     for name in STAGE_NAMES[: STAGE_NAMES.index(stage)]:
-        shutil.copytree(store / name, other / name)
+        if not (other / name).exists():
+            shutil.copytree(store / name, other / name)
 
 
 def everything(store: Path) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """A run without Prefect, to be killed: `python -m tests.e2e.plain --store DIR`.
 
-With `--serve`, it imports everything once and forks a run for each line of arguments that it reads, in a session of its
-own, and tells its process and its end. Thirty runs are then killed without thirty times ten seconds of imports.
+With `--serve`, it imports everything once and forks a run for each line that it reads, in a session of its own, and
+tells its process and its end. Runs are then killed without ten seconds of imports each; several may run at once.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from fedsyn.presets import load_experiment, parse_assignments
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.plain", description=__doc__)
-    parser.add_argument("--serve", action="store_true", help="fork runs: one a line, a JSON list of these options")
+    parser.add_argument(
+        "--serve", action="store_true", help="fork runs: one a line, a JSON list of its environment and these options"
+    )
     parser.add_argument("--log", help="file for all that a forked run says")
     parser.add_argument("--preset", default="digits")
     parser.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[])
@@ -62,18 +64,28 @@ def serve() -> int:
     for module in ("torch._dynamo", *(f"fedsyn.stages.{stage.name}" for stage in STAGES)):
         importlib.import_module(module)
     print("ready", flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those that watch have ended
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _become(json.loads(line))
-        _, status = os.waitpid(child, 0)
-        print(f"ended {os.waitstatus_to_exitcode(status)}", flush=True)
+        if os.fork() == 0:
+            _watch(*json.loads(line))
     return 0
 
 
-def _become(arguments: list[str]) -> None:
-    """In a forked process: run, and leave."""
+def _watch(environment: dict[str, str], arguments: list[str]) -> None:
+    """In a forked process: fork the run, and tell its end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        _become(environment, arguments)
+    _, status = os.waitpid(child, 0)
+    os.write(1, f"ended {child} {os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _become(environment: dict[str, str], arguments: list[str]) -> None:
+    """In a process forked from that one: run, and leave."""
     os.setsid()
+    os.environ |= environment
     os.write(1, f"started {os.getpid()}\n".encode())
     log = os.open(arguments[arguments.index("--log") + 1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +21,15 @@ ARMS = {"as it is": {}, "guided": {"synthesis.guidance_scale": 3.0}, "broken": {
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(tiny, prefect_home, tmp_path_factory):
+    """The store, which held the first arm before, and how the command has ended."""
     folder = tmp_path_factory.mktemp("ablate")
+    shutil.copytree(tiny, folder / "store")
     study = {"name": "tiny", "overrides": OVERRIDES, "arms": ARMS, "seeds": [0]}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     process = subprocess.run(
         [COMMAND, "ablate", folder / "tiny.yaml", "--store", folder / "store", "--device", "cpu", "--threads", "1"],
-        env=os.environ | {"PREFECT_HOME": str(folder / "prefect"), "COLUMNS": "140"},
+        env=os.environ | {"PREFECT_HOME": str(prefect_home(folder / "prefect")), "COLUMNS": "140"},
         capture_output=True,
         text=True,
         timeout=600,

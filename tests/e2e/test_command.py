@@ -13,7 +13,9 @@ import pytest
 from fedsyn import pipeline
 from fedsyn.artifacts import Store
 from fedsyn.config import Execution
+from tests.e2e.killing import until
 from tests.e2e.tiny import EXPERIMENT, OVERRIDES, STAGE_NAMES
+from tests.processes import with_environment
 
 pytestmark = pytest.mark.e2e
 COMMAND = Path(sys.executable).with_name("fedsyn")
@@ -45,9 +47,10 @@ def first_run(home, tmp_path_factory):
     return store, fedsyn(home, store)
 
 
-def test_the_first_run_computes_every_stage_and_shows_the_result(first_run):
+def test_the_first_run_computes_every_stage_and_shows_the_result(first_run, home):
     _, process = first_run
     assert process.returncode == 0, process.stderr
+    assert until(lambda: not with_environment(f"PREFECT_HOME={home}"), 10), "its server has outlived it"
     assert states(process.stdout) == dict.fromkeys(STAGE_NAMES, "Completed")
     for quantity in ("labels-only accuracy", "retrained accuracy", "gain", "precision, selected", "synthetic images"):
         assert quantity in process.stdout

@@ -13,7 +13,6 @@ import pytest
 from fedsyn.artifacts.lock import Lock
 from fedsyn.interruption import EXIT_CODE
 from tests.e2e.killing import (
-    PLAIN,
     ROOT,
     Run,
     attempts,
@@ -33,12 +32,10 @@ TAKEOVER = 5.0
 """Seconds within which a waiter goes on in the place of a dead run."""
 
 
-def test_four_runs_at_once_compute_each_stage_once_and_end_with_the_same_manifests(reference, tmp_path):
+def test_four_runs_at_once_compute_each_stage_once_and_end_with_the_same_manifests(server, reference, tmp_path):
     number, store = 4, tmp_path / "store"
     with ExitStack() as stack:
-        runs = [
-            stack.enter_context(Run([*PLAIN, *options(store)], tmp_path / f"log-{index}")) for index in range(number)
-        ]
+        runs = [stack.enter_context(server.start(options(store), tmp_path / f"log-{index}")) for index in range(number)]
         outcomes = [run.outcome() for run in runs]
         said = "".join(run.said() for run in runs)
     assert Counter(stage for outcome in outcomes for stage in outcome["computed"]) == Counter(STAGE_NAMES), said
@@ -50,14 +47,16 @@ def test_four_runs_at_once_compute_each_stage_once_and_end_with_the_same_manifes
     assert "WARNING" not in said
 
 
-def test_a_waiting_run_takes_over_from_a_killed_one_within_seconds_and_said_whom_it_waited_for(reference, tmp_path):
+def test_a_waiting_run_takes_over_from_a_killed_one_within_seconds_and_said_whom_it_waited_for(
+    server, reference, tmp_path
+):
     """The killed run is stopped before, so that the others surely find it at work."""
     store = tmp_path / "store"
     copy_until(reference.store, store, "denoiser")
     with ExitStack() as stack:
 
         def start(name: str) -> Run:
-            return stack.enter_context(Run([*PLAIN, *options(store)], tmp_path / name))
+            return stack.enter_context(server.start(options(store), tmp_path / name))
 
         first = start("first")
         assert until(lambda: kept(store, "denoiser") >= 3), first.said()

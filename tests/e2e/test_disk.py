@@ -76,37 +76,40 @@ def sound(store: Path, stage: str) -> None:
     assert not (store / "quarantine").exists()
 
 
-@pytest.mark.parametrize(("stage", "step"), [("partition", 1), ("autoencoder", 6), ("synthesis", 10)])
-def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(stage, step, disk, server, reference, tmp_path):
-    """The room grows by `step` pages from run to run: it runs out in a lock, a record, a checkpoint, a file of the
-    stage, or its manifest, until there is enough of it."""
-    store, room, course = disk.folder / "store", 0, [0]
-    copy_until(reference.store, store, stage)
-    while stage not in attempts(store):
-        disk.leave(room)
-        with server.start(options(store), tmp_path / f"log-{room}") as run:
-            assert run.ended() == 2, run.said()
-            error = re.search(
-                r"^error: .*no space left \((.*)\); free some in .*/store and run again", run.said(), re.M
-            )
-            assert error is not None, run.said()
-            print(f"{stage}, {room} pages: {error[1]}")
-        sound(store, stage)
-        if stage not in attempts(store):
-            course.append(kept(store, stage))
-        room += step
-    print(f"{stage}: kept as the room grew: {course}")
-    assert len(course) > 5
-    assert course == sorted(course), "a full disk has cost a checkpoint"
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(disk, server, reference, tmp_path):
+    """In several stages the room grows by some pages from run to run: it runs out in a lock, a record, a checkpoint, a
+    file of the stage, or its manifest, until there is enough of it."""
+    store = disk.folder / "store"
+    for stage, step in [("partition", 1), ("autoencoder", 6), ("synthesis", 10)]:
+        disk.leave(PLENTY)
+        shutil.rmtree(store / "in_progress", ignore_errors=True)  # of the stage that comes now, for one
+        copy_until(reference.store, store, stage)
+        room, course = 0, [0]
+        while stage not in attempts(store):
+            disk.leave(room)
+            with server.start(options(store), tmp_path / f"log-{stage}-{room}") as run:
+                assert run.ended() == 2, run.said()
+                error = re.search(
+                    r"^error: .*no space left \((.*)\); free some in .*/store and run again", run.said(), re.M
+                )
+                assert error is not None, run.said()
+                print(f"{stage}, {room} pages: {error[1]}")
+            sound(store, stage)
+            if stage not in attempts(store):
+                course.append(kept(store, stage))
+            room += step
+        print(f"{stage}: kept as the room grew: {course}")
+        assert len(course) > 5
+        assert course == sorted(course), "a full disk has cost a checkpoint"
+        if stage != "partition":
+            assert course[-1] > 0
+            assert attempts(store)[stage] > 1
     disk.leave(PLENTY)
     with server.start(options(store), tmp_path / "log") as run:
         assert run.ended() == 0, run.said()
     assert differing(store, reference.store) == []
     assert lasting(store) == lasting(reference.store)
     assert leftovers(store) == []
-    if stage != "partition":
-        assert course[-1] > 0
-        assert attempts(store)[stage] > 1
 
 
 def test_a_read_only_store_serves_what_it_holds_and_refuses_the_rest(disk, server, reference, tmp_path):
@@ -127,7 +130,7 @@ def test_a_read_only_store_serves_what_it_holds_and_refuses_the_rest(disk, serve
         ), run.said()
 
 
-def test_a_file_larger_than_allowed_is_named_and_the_run_goes_on_from_its_checkpoints(reference, tmp_path):
+def test_a_file_larger_than_allowed_is_named_and_the_run_goes_on_from_its_checkpoints(server, reference, tmp_path):
     """A limit on the size of files, as on some shared machines: the parts of a generation fit, the whole does not."""
     store, limit = tmp_path / "store", ["sh", "-c", 'ulimit -f 128 && exec "$@"', "sh"]  # 64 KiB
     copy_until(reference.store, store, "synthesis")
@@ -137,7 +140,7 @@ def test_a_file_larger_than_allowed_is_named_and_the_run_goes_on_from_its_checkp
         assert "File too large" in run.said()
     sound(store, "synthesis")
     assert kept(store, "synthesis") > 0
-    with Run([*PLAIN, *options(store)], tmp_path / "log-again") as run:
+    with server.start(options(store), tmp_path / "log-again") as run:
         assert run.ended() == 0, run.said()
     assert attempts(store)["synthesis"] == 2
     assert differing(store, reference.store) == []

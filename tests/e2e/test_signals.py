@@ -1,4 +1,7 @@
-"""Ctrl-C, and a scheduler's SIGTERM: a run keeps what it has, says so, leaves with its own exit code, and goes on."""
+"""Ctrl-C, and a scheduler's SIGTERM: a run keeps what it has, says so, leaves with its own exit code, and goes on.
+
+After kill -9 the command goes on, too.
+"""
 
 import signal
 from dataclasses import dataclass
@@ -9,7 +12,6 @@ import pytest
 from fedsyn.interruption import EXIT_CODE
 from tests.e2e.killing import (
     COMMAND,
-    PLAIN,
     Run,
     attempts,
     copy_until,
@@ -20,6 +22,7 @@ from tests.e2e.killing import (
     options,
     until,
 )
+from tests.e2e.tiny import STAGE_NAMES
 
 pytestmark = pytest.mark.e2e
 
@@ -28,6 +31,10 @@ INTERRUPTIONS = {
     "SIGTERM to all processes, while workers train denoisers": ("denoiser", signal.SIGTERM, True, "processes"),
     "SIGTERM to the run, while it generates": ("synthesis", signal.SIGTERM, False, "sequential"),
 }
+KILL = "kill -9 of the run, while classifiers are trained"
+"""Prefect's server must not outlive the run, which cannot end it any more."""
+
+ENDINGS = {KILL: ("classifier", signal.SIGKILL, False, "sequential")} | INTERRUPTIONS
 
 
 @dataclass(frozen=True)
@@ -42,24 +49,23 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def interrupted(reference, tmp_path_factory) -> tuple[Path, dict[str, Interrupted], list[str]]:
-    """`fedsyn run`, interrupted in each of these ways, one after the other, and at last left to its end."""
+def interrupted(server, reference, prefect_home, tmp_path_factory) -> tuple[Path, dict[str, Interrupted]]:
+    """`fedsyn run`, ended in each of these ways, one after the other; at last a plain run is left to its end."""
     folder = tmp_path_factory.mktemp("interrupted")
-    store, outcomes = folder / "store", dict[str, Interrupted]()
-    copy_until(reference.store, store, "autoencoder")
-    for index, (name, (stage, number, group, engine)) in enumerate(INTERRUPTIONS.items()):
+    store, outcomes, home = folder / "store", dict[str, Interrupted](), prefect_home(folder / "prefect")
+    copy_until(reference.store, store, "classifier")
+    for index, (name, (stage, number, group, engine)) in enumerate(ENDINGS.items()):
         before = kept(store, stage)
         command = [*COMMAND, *options(store, engine, **{"execution.workers": 2})]
-        with Run(command, folder / f"log-{index}", PREFECT_HOME=str(folder / "prefect")) as run:
+        with Run(command, folder / f"log-{index}", PREFECT_HOME=str(home)) as run:
             assert until(lambda stage=stage, before=before: kept(store, stage) > before), run.said()
             run.signal(number, group=group)
             status = run.ended()
             left = run.gone()
             outcomes[name] = Interrupted(signal.Signals(number).name, status, run.said(), left, kept(store, stage))
-    with Run(command, folder / "log", PREFECT_HOME=str(folder / "prefect")) as run:
+    with server.start(options(store), folder / "log") as run:
         assert run.ended() == 0, run.said()
-        left = run.gone()
-    return store, outcomes, left
+    return store, outcomes
 
 
 @pytest.mark.parametrize("name", INTERRUPTIONS)
@@ -71,39 +77,38 @@ def test_an_interrupted_command_says_so_and_leaves_with_its_exit_code(name, inte
     assert "Traceback" not in outcome.said
 
 
-@pytest.mark.parametrize("name", INTERRUPTIONS)
-def test_an_interrupted_command_keeps_a_checkpoint_and_no_process(name, interrupted):
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_command_that_is_ended_keeps_a_checkpoint_and_no_process(name, interrupted):
     outcome = interrupted[1][name]
     assert outcome.kept > 0
     assert outcome.processes == []
 
 
-def test_an_interrupted_command_goes_on_to_the_same_bytes(interrupted, reference):
-    store, _, left = interrupted
-    made = attempts(store)
-    assert {name: made[name] for name in ("autoencoder", "denoiser", "synthesis", "retrain")} == {
-        "autoencoder": 2,
-        "denoiser": 2,
-        "synthesis": 2,
-        "retrain": 1,
-    }
+def test_a_killed_command_is_ended_by_that(interrupted):
+    outcome = interrupted[1][KILL]
+    assert outcome.status == -signal.SIGKILL, outcome.said
+
+
+def test_a_command_that_was_ended_goes_on_to_the_same_bytes(interrupted, reference):
+    store, _ = interrupted
+    resumed = ("classifier", "autoencoder", "denoiser", "synthesis")
+    assert attempts(store) == dict.fromkeys(STAGE_NAMES, 1) | dict.fromkeys(resumed, 2)
     assert differing(store, reference.store) == []
     assert lasting(store) == lasting(reference.store)
     assert leftovers(store) == []
-    assert left == []
 
 
-def test_a_second_signal_ends_the_run_and_its_workers_at_once(reference, tmp_path):
+def test_a_second_signal_ends_the_run_and_its_workers_at_once(server, reference, tmp_path):
     """Both signals reach the run before it can answer the first."""
-    store, command = tmp_path / "store", [*PLAIN, *options(tmp_path / "store", "processes")]
+    store, arguments = tmp_path / "store", options(tmp_path / "store", "processes")
     copy_until(reference.store, store, "denoiser")
-    with Run(command, tmp_path / "log") as run:
+    with server.start(arguments, tmp_path / "log") as run:
         assert until(lambda: kept(store, "denoiser")), run.said()
         for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
             run.signal(number)
         assert run.ended() == 128 + signal.SIGTERM, run.said()
         assert run.gone() == []
-    with Run(command, tmp_path / "again") as run:
+    with server.start(options(store), tmp_path / "again") as run:
         assert run.outcome()["computed"] == ["denoiser", "synthesis", "retrain", "report"]
     assert attempts(store)["denoiser"] == 2
     assert differing(store, reference.store) == []

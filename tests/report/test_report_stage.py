@@ -91,14 +91,26 @@ def test_same_inputs_give_the_same_bytes(
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
 
-def test_page_asks_nobody_and_escapes_names(make_inputs: Callable[..., Inputs], tmp_path: Path) -> None:
-    output, _ = report(make_inputs(class_names=("<b>bold</b>", "$x", "\"&'"), channels=3), tmp_path / "report")
-    page = (output.root / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def odd_page(make_inputs: Callable[..., Inputs], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Of a run with odd class names in colour, and a classifier without noise, whose epsilon is infinite."""
+    odd, folder = make_inputs(class_names=("<b>bold</b>", "$x", "\"&'"), channels=3), tmp_path_factory.mktemp("odd")
+    manifest = odd["classifier"].manifest.model_copy(update={"metrics": {"epsilon": float("inf"), "delta": 1e-5}})
+    output, _ = report(odd | {"classifier": Artifact(odd["classifier"].root, manifest)}, folder / "report")
+    return folder, (output.root / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_asks_nobody_and_escapes_names(odd_page: tuple[Path, str]) -> None:
+    folder, page = odd_page
     assert not re.search(r"https?:|src=\"(?!data:)|@import|url\(", page)
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     assert page.count("data:image/png;base64,") == 2 * PLATES
-    assert str(tmp_path) not in page
+    assert str(folder) not in page
+
+
+def test_page_shows_what_a_training_without_noise_spends(odd_page: tuple[Path, str]) -> None:
+    assert "delta 1e-05, epsilon ∞" in odd_page[1]
 
 
 def test_page_never_shows_a_path() -> None:
@@ -115,13 +127,6 @@ def test_page_shows_a_group_within_a_section_as_a_person_writes_it() -> None:
     assert rows["server"].value == "algorithm fedprox, learning_rate 1, proximal_weight 0.01"
     assert rows["server"].changed
     assert rows["privacy"].value == "–"
-
-
-def test_page_shows_what_a_training_without_noise_spends(inputs: Inputs, tmp_path: Path) -> None:
-    """Its epsilon is infinite."""
-    manifest = inputs["classifier"].manifest.model_copy(update={"metrics": {"epsilon": float("inf"), "delta": 1e-5}})
-    output, _ = report(inputs | {"classifier": Artifact(inputs["classifier"].root, manifest)}, tmp_path / "report")
-    assert "delta 1e-05, epsilon ∞" in (output.root / "report.html").read_text(encoding="utf-8")
 
 
 def test_notes_come_from_the_data(inputs: Inputs) -> None:
