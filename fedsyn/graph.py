@@ -56,11 +56,11 @@ class Stage:
 
 DATASET = Stage("dataset", 1, ("dataset",), ())
 PARTITION = Stage("partition", 1, ("seed", "partition"), ("dataset",))
-CLASSIFIER = Stage("classifier", 2, ("seed", "classifier"), ("dataset", "partition"))
+CLASSIFIER = Stage("classifier", 3, ("seed", "classifier"), ("dataset", "partition"))
 PSEUDO_LABELS = Stage(
-    "pseudo_labels", 3, ("seed", "classifier", "pseudo_labels"), ("dataset", "partition", "classifier")
+    "pseudo_labels", 4, ("seed", "classifier", "pseudo_labels"), ("dataset", "partition", "classifier")
 )
-SELECTION = Stage("selection", 1, ("selection",), ("partition", "pseudo_labels"))
+SELECTION = Stage("selection", 2, ("selection",), ("partition", "pseudo_labels"))
 AUTOENCODER = Stage("autoencoder", 2, ("seed", "autoencoder"), ("dataset", "partition"))
 LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
 DENOISER = Stage("denoiser", 2, ("seed", "denoiser"), ("partition", "selection", "latents"))
@@ -72,18 +72,18 @@ SYNTHESIS = Stage(
 )
 RETRAIN = Stage(
     "retrain",
-    2,
+    3,
     ("seed", "classifier", "retrain"),
     ("dataset", "partition", "classifier", "selection", "synthesis"),
 )
-BOUNDS = Stage("bounds", 1, ("seed", "classifier", "baselines"), ("dataset", "partition"))
+BOUNDS = Stage("bounds", 2, ("seed", "classifier", "baselines"), ("dataset", "partition"))
 SELF_TRAINING = Stage(
-    "self_training", 1, ("seed", "classifier", "baselines"), ("dataset", "partition", "classifier", "selection")
+    "self_training", 2, ("seed", "classifier", "baselines"), ("dataset", "partition", "classifier", "selection")
 )
-JUDGE = Stage("judge", 1, ("judge",), ("dataset",))
+JUDGE = Stage("judge", 2, ("judge",), ("dataset",))
 REPORT = Stage(
     "report",
-    3,
+    4,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
         "synthesis", "retrain", "report",

@@ -36,7 +36,7 @@ PRECISION = pa.schema(
         ("class_id", pa.int16()),
         ("threshold", pa.float64()),  # null: the class keeps nothing
         ("reached", pa.bool_()),
-        ("calibration_samples", pa.int64()),
+        ("calibration_samples", pa.float64()),  # effective ones, where they are weighted
         ("estimated_precision", pa.float64()),
         ("lower_bound", pa.float64()),
         ("predicted", pa.int64()),

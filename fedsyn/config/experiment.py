@@ -56,7 +56,13 @@ class Experiment(Section):
         if self.pseudo_labels.calibration == "held_out" and self.partition.calibration_fraction == 0:
             raise ValueError(
                 "pseudo_labels.calibration 'held_out' needs partition.calibration_fraction > 0; "
-                "set it (0.2, say) or choose pseudo_labels.calibration 'train'"
+                "set it (0.2, say) or choose pseudo_labels.calibration 'cross_fit' or 'train'"
+            )
+        if self.pseudo_labels.calibration == "cross_fit" and self.partition.calibration_fraction > 0:
+            raise ValueError(
+                "pseudo_labels.calibration 'cross_fit' calibrates with the labels of the training, so that a slice "
+                f"held out beside them would be lost: set partition.calibration_fraction 0, got "
+                f"{self.partition.calibration_fraction}, or choose pseudo_labels.calibration 'held_out'"
             )
         if self.synthesis.steps > self.denoiser.timesteps:
             raise ValueError(

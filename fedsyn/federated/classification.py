@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fedsyn import interruption
 from fedsyn.config import Classifier
 from fedsyn.context import Context
 from fedsyn.data.images import augment, draw_augmentation, to_input
@@ -19,7 +20,10 @@ from fedsyn.federated.training import federated_training
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Cross-entropy of (images (B, H, W, C) uint8, labels (B,) int64), after augmentation."""
+    """Cross-entropy of (images (B, H, W, channels) uint8, labels (B,) int64), after augmentation.
+
+    A third tensor, the log prior (B, C) of each sample's classes, is added to the logits: logit adjustment.
+    """
 
     augmentation: str
     height: int
@@ -30,8 +34,9 @@ class CrossEntropy:
 
     def losses(self, model: nn.Module, batch: tuple[Tensor, ...], draws: tuple[Tensor, ...]) -> Tensor:
         """The loss of each image (B,)."""
-        images, labels = batch
-        return F.cross_entropy(model(to_input(augment(images, draws))), labels, reduction="none")
+        images, labels, *log_prior = batch
+        logits = sum(log_prior, model(to_input(augment(images, draws))))  # (B, C)
+        return F.cross_entropy(logits, labels, reduction="none")
 
 
 def train_classifier(
@@ -45,7 +50,13 @@ def train_classifier(
     seed: int,
     num_clients: int | None = None,
 ) -> TrainingState:
-    """Federated training with cross-entropy. The test set is measured for the record and never decides anything."""
+    """Federated training with cross-entropy of `clients`, whose tensors are images and labels.
+
+    The test set is measured for the record and never decides anything.
+    """
+    if settings.logit_adjustment != "none":
+        num_classes = probabilities(model, test_images[:1]).shape[1]
+        clients = with_log_prior(clients, num_classes, settings.logit_adjustment)
 
     def measure(state: TrainingState) -> None:
         last = state.history[-1]
@@ -63,6 +74,7 @@ def train_classifier(
         stage=context.stage,
         execution=context.execution,
         recompute=settings.normalization == "batch" and settings.batch_statistics == "recompute",
+        class_balanced=settings.class_balanced_sampling,
         num_clients=num_clients,
         checkpoints=context.checkpoints,
         keep_last=context.rounds is not None,
@@ -70,16 +82,71 @@ def train_classifier(
     )
 
 
-@torch.inference_mode()
 def probabilities(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Class probabilities (N, C) of images (N, H, W, C) uint8; the model is left in training mode.
+    """Class probabilities (N, C) of images (N, H, W, channels) uint8; the model is left in training mode."""
+    return logits(model, images, batch_size).softmax(1)
+
+
+@torch.inference_mode()
+def logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """Logits (N, C) of images (N, H, W, channels) uint8; the model is left in training mode.
 
     In equal parts of at most `batch_size`, none of a single image: BatchNorm without running statistics needs two.
     """
     if len(images) == 1:
-        return probabilities(model, images.repeat(2, 1, 1, 1))[:1]
+        return logits(model, images.repeat(2, 1, 1, 1))[:1]
     model.eval()
     parts = images.tensor_split(max(1, math.ceil(len(images) / batch_size)))
-    outputs = [model(to_input(part)).softmax(1) for part in parts]
+    outputs = [model(to_input(part)) for part in parts]
     model.train()
     return torch.cat(outputs)
+
+
+def logits_by_client(
+    model: nn.Module, images: Tensor, rows: np.ndarray, owner: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Client side, one client of `owner` (n,) after the other: logits (n, C) of `rows` (n,) of images (N, H, W,
+    channels) uint8. A client's images go together: BatchNorm without running statistics takes theirs."""
+    device = next(model.parameters()).device
+    found = np.empty((len(rows), num_classes), np.float32)
+    for client_id in np.unique(owner):
+        interruption.check()
+        own = np.flatnonzero(owner == client_id)
+        found[own] = logits(model, images[torch.from_numpy(rows[own])].to(device)).cpu().numpy()
+    return found
+
+
+# --- logit adjustment ---
+
+
+def label_counts(client: Client, num_classes: int) -> Tensor:
+    """Client side: n_{k,c}, the client's training samples of each class (C,) int64."""
+    return torch.bincount(client.tensors[1][client.indices], minlength=num_classes)
+
+
+def log_priors(counts: Tensor, adjustment: str) -> Tensor:
+    """The log prior (K, C) that each client adds to its logits (Menon et al., 2021), from label counts (K, C).
+
+    `global`: that of the summed counts, for all clients. `client`: each client's own (Ren et al., 2020; Zhang et al.,
+    2022), unsmoothed: a class that the client lacks has prior 0, leaves its softmax, and so is not pushed down by
+    those who never see it. A class that nobody has counts as one sample of everybody: outside of every softmax its
+    logit would stay where it was drawn, and could win predictions.
+    """
+    counts = torch.where(counts.sum(0) > 0, counts, 1)
+    if adjustment == "global":
+        counts = counts.sum(0).expand_as(counts)
+    return (counts.double() / counts.sum(1, keepdim=True)).log().float()
+
+
+def with_log_prior(clients: Sequence[Client], num_classes: int, adjustment: str) -> list[Client]:
+    """The clients with a third tensor: the log prior (N, C) of each sample's owner. Label counts go up, and for
+    `global` their sum comes down."""
+    owned = [client for client in clients if client.num_samples > 0]
+    if not owned:
+        return list(clients)
+    priors = log_priors(torch.stack([label_counts(client, num_classes) for client in owned]), adjustment)
+    images, labels = owned[0].tensors
+    rows = priors.new_zeros(len(labels), num_classes)
+    for client, prior in zip(owned, priors, strict=True):
+        rows[client.indices] = prior
+    return [replace(client, tensors=(images, labels, rows)) for client in owned]

@@ -121,4 +121,6 @@ class Training:
     """Whether the server algorithm adds something to every gradient."""
     min_batch: int = 1
     """Samples of a batch at least; a smaller one is filled up by repeating its own. BatchNorm needs two."""
+    class_balanced: bool = False
+    """Whether batches are drawn with every class of the client equally likely; the second tensor holds class ids."""
     compile: bool = False

@@ -162,6 +162,16 @@ def batches(num_samples: int, size: int, count: int, rng: np.random.Generator) -
             count -= 1
 
 
+def balanced_batches(labels: np.ndarray, size: int, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows of `count` local batches of the sizes that `batches` has, each row drawn by itself, with replacement: one of
+    the classes in `labels` (n,), all equally likely, and then one of its samples."""
+    _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    chances = 1 / (len(sizes) * sizes[place])
+    for step in range(count):
+        start = step % math.ceil(len(labels) / size) * size
+        yield rng.choice(len(labels), min(size, len(labels) - start), p=chances)
+
+
 def local_batches(
     client: Client, task: Task, training: Training, round_index: int
 ) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
@@ -169,7 +179,12 @@ def local_batches(
     names = {"round_index": round_index, "client_id": client.client_id}
     order = generator(training.seed, training.stage, "batches", **names)
     draws = generator(training.seed, training.stage, "draws", **names)
-    for rows in batches(client.num_samples, training.settings.batch_size, task.num_batches, order):
+    size, count = training.settings.batch_size, task.num_batches
+    if training.class_balanced:
+        found = balanced_batches(client.tensors[1][client.indices].cpu().numpy(), size, count, order)
+    else:
+        found = batches(client.num_samples, size, count, order)
+    for rows in found:
         rows = np.resize(rows, max(len(rows), training.min_batch))
         yield rows, training.objective.draw(len(rows), draws)
 

@@ -61,12 +61,15 @@ class TrainingState:
 
 
 def restored(checkpoints: Checkpoints, device: torch.device) -> TrainingState | None:
-    """The state that an earlier attempt has kept, or None."""
+    """The state that an earlier attempt has kept, or None.
+
+    A training's checkpoints all begin with its first round: what follows in the chain belongs to later trainings.
+    """
     chain = checkpoints.chain()
     if not chain:
         return None
-    logger.info("going on after round %d", chain[-1].stop)
-    return TrainingState.restore(chain[-1].path, device)
+    logger.info("going on after round %d", chain[0].stop)
+    return TrainingState.restore(chain[0].path, device)
 
 
 @contextmanager

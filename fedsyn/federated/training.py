@@ -41,6 +41,7 @@ def federated_training(
     stage: str,
     execution: Execution = SEQUENTIAL,
     recompute: bool = False,
+    class_balanced: bool = False,
     num_clients: int | None = None,
     state: TrainingState | None = None,
     checkpoints: Checkpoints | None = None,
@@ -50,11 +51,12 @@ def federated_training(
     """Train `model` for `settings.rounds` rounds and leave the resulting weights in it.
 
     `model`'s weights are theta^0 unless `state` continues an earlier training. With `recompute`, the cohort measures
-    BatchNorm's statistics anew after each round. `num_clients` is K, clients without a sample included (default: those
-    with one): privacy's denominator must not depend on the data. What an earlier attempt has kept in `checkpoints` is
-    gone on from, to the same bits, and this one keeps its rounds there, with `keep_last` the last one in any case (for
-    a stage of several trainings). `after_round` sees the state after each round, with the model at `state.result()`,
-    and may add measurements to the last entry of its history.
+    BatchNorm's statistics anew after each round. With `class_balanced`, local batches are drawn with every class of the
+    client, as its second tensor says, equally likely. `num_clients` is K, clients without a sample included (default:
+    those with one): privacy's denominator must not depend on the data. What an earlier attempt has kept in
+    `checkpoints` is gone on from, to the same bits, and this one keeps its rounds there, with `keep_last` the last one
+    in any case (for a stage of several trainings). `after_round` sees the state after each round, with the model at
+    `state.result()`, and may add measurements to the last entry of its history.
 
     Raises:
         ValueError: no client has a sample; a client's loss or update is not finite (the message names round and
@@ -76,6 +78,7 @@ def federated_training(
         keeps_each=algorithm.keeps_each,
         corrects=algorithm.corrects,
         min_batch=2 if batch_norms(model) else 1,
+        class_balanced=class_balanced,
         compile=execution.compile,
     )
     model.train()

@@ -36,6 +36,19 @@ def label_quality(
     return pd.DataFrame(rows)
 
 
+def estimate_quality(precision: pd.DataFrame) -> dict[str, float]:
+    """How far the precision that calibration promised is from the true one, over the classes that keep something.
+
+    `precision`: one row a class, with estimated_precision, lower_bound and true_precision. precision_error: mean
+    |estimated - true|; bounds_held: share of the classes whose true precision is not below its lower bound. NaN where
+    no class has both numbers.
+    """
+    judged = precision.dropna(subset=["estimated_precision", "true_precision"])
+    errors = (judged["estimated_precision"] - judged["true_precision"]).abs()
+    held = judged["true_precision"] >= judged["lower_bound"]
+    return {"precision_error": share(errors.sum(), len(judged)), "bounds_held": share(held.sum(), len(judged))}
+
+
 def share(part: float, whole: float) -> float:
     """part / whole, NaN where whole is zero."""
     return part / whole if whole else float("nan")

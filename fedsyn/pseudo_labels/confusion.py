@@ -16,7 +16,7 @@ def confusion_matrices(
     passed = np.searchsorted(grid, confidence, side="right")  # how many t of the grid are <= the confidence
     np.add.at(counts, (passed, true, predicted), 1)
     # a sample that passes p of the thresholds counts in M^t for the first p of them
-    return counts[::-1].cumsum(axis=0)[::-1][1:]
+    return counts[::-1].cumsum(axis=0)[::-1][1:].copy()
 
 
 def counts_by_threshold(

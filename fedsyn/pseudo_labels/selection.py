@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedsyn.config import Selection
-from fedsyn.pseudo_labels.confusion import precision, wilson_lower_bound
+from fedsyn.pseudo_labels.calibration import Calibration
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """For each class (C,): the confidence t_c (NaN: the class keeps nothing), its precision, the lower bound of that,
-    the calibration samples behind it, and whether the target was reached."""
+    the calibration samples behind it (effective ones, where they are weighted), and whether the target was reached."""
 
     confidence: np.ndarray
     estimated_precision: np.ndarray
@@ -23,7 +23,9 @@ class Thresholds:
     reached: np.ndarray
 
 
-def choose_thresholds(matrices: np.ndarray, predicted: np.ndarray, grid: np.ndarray, settings: Selection) -> Thresholds:
+def choose_thresholds(
+    calibration: Calibration, predicted: np.ndarray, grid: np.ndarray, settings: Selection
+) -> Thresholds:
     """Server side: t_c = the smallest t whose precision (its Wilson bound, or its estimate) reaches the target.
 
     Where none does, t_c is the largest t that keeps `min_per_class` predictions and the share `min_share` of them:
@@ -31,13 +33,9 @@ def choose_thresholds(matrices: np.ndarray, predicted: np.ndarray, grid: np.ndar
     the t of the highest bound instead would reward the number of calibration samples, which is largest at t = 0.)
     Where even that is impossible the class keeps nothing.
 
-    `matrices`: M_g^t, (T, C, C); `predicted`: unlabelled samples predicted as c with confidence >= t, (T, C);
-    `grid`: (T,) ascending.
+    `predicted`: unlabelled samples predicted as c with confidence >= t, (T, C); `grid`: (T,) ascending.
     """
-    estimate, total = precision(matrices)  # (T, C)
-    bound = wilson_lower_bound(estimate, total, settings.confidence_level)
-    judged = bound if settings.bound == "wilson" else np.nan_to_num(estimate)
-    meets = (judged >= settings.target_precision) & (total > 0)
+    estimate, bound, meets = _judged(calibration, settings)  # (T, C)
     least = np.maximum(max(1, settings.min_per_class), settings.min_share * predicted[0])  # (C,)
     affordable = predicted >= least
 
@@ -49,19 +47,24 @@ def choose_thresholds(matrices: np.ndarray, predicted: np.ndarray, grid: np.ndar
         confidence=np.where(keeps_any, grid[row], np.nan),
         estimated_precision=np.where(keeps_any, estimate[row, columns], np.nan),
         lower_bound=np.where(keeps_any, bound[row, columns], np.nan),
-        calibration_samples=np.where(keeps_any, total[row, columns], total[0]),
+        calibration_samples=np.where(keeps_any, calibration.samples[row, columns], calibration.samples[0]),
         reached=np.asarray(reached),
     )
 
 
-def fixed_thresholds(matrices: np.ndarray, grid: np.ndarray, confidence: float, settings: Selection) -> Thresholds:
+def fixed_thresholds(calibration: Calibration, grid: np.ndarray, confidence: float, settings: Selection) -> Thresholds:
     """One confidence for all classes; precision is estimated at the largest t of the grid below it."""
     row = max(0, int(np.searchsorted(grid, confidence, side="right")) - 1)
-    estimate, total = precision(matrices[row])
-    bound = wilson_lower_bound(estimate, total, settings.confidence_level)
+    estimate, bound, meets = _judged(calibration, settings)
+    thresholds = np.full(estimate.shape[1], confidence)
+    return Thresholds(thresholds, estimate[row], bound[row], calibration.samples[row], meets[row])
+
+
+def _judged(calibration: Calibration, settings: Selection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Estimated precision, its lower bound, and whether what the settings judge by reaches the target; (T, C) each."""
+    estimate, bound = calibration.precision(), calibration.lower_bound(settings.confidence_level)
     judged = bound if settings.bound == "wilson" else np.nan_to_num(estimate)
-    reached = (judged >= settings.target_precision) & (total > 0)
-    return Thresholds(np.full(len(total), confidence), estimate, bound, total, reached)
+    return estimate, bound, (judged >= settings.target_precision) & (calibration.samples > 0)
 
 
 def most_confident_share(pseudo_label: np.ndarray, confidence: np.ndarray, share: np.ndarray) -> np.ndarray:

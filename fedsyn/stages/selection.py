@@ -1,5 +1,6 @@
 """Step 2b: keep the pseudo-labels that the global confusion matrices say are precise."""
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,23 +10,26 @@ from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Selection
 from fedsyn.context import Context
 from fedsyn.metrics.hidden import hidden_labels
-from fedsyn.metrics.label_quality import label_quality, share
+from fedsyn.metrics.label_quality import estimate_quality, label_quality, share
+from fedsyn.pseudo_labels.calibration import Calibration
 from fedsyn.pseudo_labels.selection import choose_thresholds, fixed_thresholds, most_confident_share
+
+logger = logging.getLogger(__name__)
 
 
 def run(inputs: Mapping[str, Artifact], output: Folder, context: Context, *, selection: Selection) -> dict[str, float]:
     """Writes labels.parquet (each pseudo-label, its threshold, whether it is kept) and precision.parquet (by class)."""
     labels = inputs["pseudo_labels"].read_table("labels")
     counts = {name: value.numpy() for name, value in inputs["pseudo_labels"].read_tensors("counts").items()}
-    grid, matrices = counts["grid"], counts["confusion"]
+    grid, calibration = counts["grid"], Calibration(counts["confusion"], counts["samples"])
     pseudo_label, confidence = labels["pseudo_label"].to_numpy(), labels["confidence"].to_numpy()
     true = hidden_labels(inputs["partition"], labels["sample_id"])
 
     if selection.strategy == "threshold":
-        thresholds = choose_thresholds(matrices, counts["predicted"], grid, selection)
+        thresholds = choose_thresholds(calibration, counts["predicted"], grid, selection)
     else:
         level = selection.fixed_confidence if selection.strategy == "fixed" else 0.0
-        thresholds = fixed_thresholds(matrices, grid, level, selection)
+        thresholds = fixed_thresholds(calibration, grid, level, selection)
     if selection.strategy == "oracle":  # a bound for comparison: the only reader of true labels that decides anything
         selected = pseudo_label == true
     elif selection.strategy == "class_precision":
@@ -44,6 +48,11 @@ def run(inputs: Mapping[str, Artifact], output: Folder, context: Context, *, sel
         lower_bound=thresholds.lower_bound,
     )
     output.write_table("precision", precision, schemas.PRECISION)
+    if not selected.any():
+        logger.warning(
+            "selection: no pseudo-label was kept; the denoiser will see labelled images alone. Lower "
+            "selection.min_per_class or selection.target_precision to keep some"
+        )
     correct = pseudo_label == true
     return {
         "precision_before": share(correct.sum(), len(correct)),
@@ -51,4 +60,5 @@ def run(inputs: Mapping[str, Artifact], output: Folder, context: Context, *, sel
         "coverage": share(selected.sum(), len(selected)),
         "selected": int(selected.sum()),
         "classes_without_selection": int((quality["selected"] == 0).sum()),
+        **estimate_quality(precision),
     }

@@ -1,4 +1,8 @@
-"""Cross-entropy with augmentation, and measuring."""
+"""Cross-entropy with augmentation and with logit adjustment, measuring, and stages of several trainings."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,12 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fedsyn.artifacts import Checkpoints
-from fedsyn.config import Classifier
+from fedsyn.artifacts import Checkpoints, Pace
+from fedsyn.config import Classifier, FederatedTraining
 from fedsyn.context import Context
 from fedsyn.data.images import to_input
-from fedsyn.federated.classification import CrossEntropy, probabilities, train_classifier
-from tests.federated.problems import small_problem
+from fedsyn.federated.classification import (
+    CrossEntropy,
+    log_priors,
+    logits,
+    logits_by_client,
+    probabilities,
+    train_classifier,
+    with_log_prior,
+)
+from fedsyn.federated.client import Client, group_by_client
+from tests.federated.problems import small_problem, weights_after
 
 
 class ByBrightness(nn.Module):
@@ -107,3 +120,149 @@ def test_measuring_changes_nothing_of_the_training(tmp_path):
         trained.append(train_classifier(model, clients, images, labels, chosen, context, seed=0))
     assert torch.equal(trained[0].weights, trained[1].weights)
     assert torch.equal(trained[0].statistics, trained[1].statistics)
+
+
+# --- logit adjustment ---
+
+
+COUNTS = torch.tensor([[3, 1, 0, 0], [0, 1, 3, 0]])  # two clients, four classes, the last of which nobody has
+
+
+def test_the_global_prior_is_that_of_all_labels_and_a_class_that_nobody_has_counts_one_each():
+    priors = log_priors(COUNTS, "global").exp()
+    assert torch.equal(priors[0], priors[1])
+    assert priors[0].tolist() == pytest.approx([0.3, 0.2, 0.3, 0.2])
+
+
+def test_a_clients_prior_masks_the_classes_that_it_lacks_and_others_have():
+    priors = log_priors(COUNTS, "client")
+    assert priors[0, :2].exp().tolist() == pytest.approx([3 / 5, 1 / 5])
+    assert priors[0, 2] == -math.inf
+    assert priors[:, 3].exp().tolist() == pytest.approx([1 / 5, 1 / 5])
+
+
+def test_an_adjusted_loss_by_hand():
+    """Balanced softmax: -log(n_y e^{f_y} / sum_c n_c e^{f_c}); logits -1, -1, 1, of which the last is masked."""
+    images = torch.full((1, 8, 8, 1), 255, dtype=torch.uint8)
+    images[0, 0, :2] = 0
+    log_prior = torch.tensor([[0.75, 0.25, 0.0]]).log()
+    loss = CrossEntropy("none", 8).losses(ByBrightness(), (images, torch.tensor([1]), log_prior), ())
+    assert loss.item() == pytest.approx(math.log(4))
+
+
+def test_without_samples_of_a_class_its_logit_is_not_pushed_down():
+    logits = torch.zeros(1, 3, requires_grad=True)
+    prior = torch.tensor([[0.5, 0.5, 0.0]]).log()
+    F.cross_entropy(logits + prior, torch.tensor([0])).backward()
+    assert logits.grad.tolist() == [[-0.5, 0.5, 0.0]]
+
+
+def test_every_sample_carries_the_prior_of_its_owner():
+    labels = torch.tensor([0, 1, 0, 2, 2])
+    clients = group_by_client(np.array([0, 0, 1, 1, 1]), np.arange(5), (torch.zeros(5, 8, 8, 1), labels))
+    first, second = with_log_prior(clients, 3, "client")
+    assert first.tensors[2] is second.tensors[2]
+    rows = first.tensors[2].exp()
+    assert rows[:2].tolist() == [[0.5, 0.5, 0.0]] * 2
+    assert rows[2].tolist() == pytest.approx([1 / 3, 0, 2 / 3])
+
+
+@pytest.mark.parametrize("adjustment", ["client", "global"])
+def test_adjusted_training_is_the_same_on_every_engine(adjustment):
+    chosen = FederatedTraining(rounds=2, batch_size=8)
+    results = {}
+    for engine in ("sequential", "processes", "vectorized"):
+        model, clients = small_problem()
+        clients = with_log_prior(clients, 3, adjustment)
+        results[engine] = weights_after(model, clients, CrossEntropy("shift", 8), chosen, engine, workers=2)
+    assert torch.equal(results["sequential"], results["processes"])
+    assert (results["sequential"] - results["vectorized"]).abs().max() < 1e-5
+    plain, clients = small_problem()
+    assert not torch.equal(
+        results["sequential"], weights_after(plain, clients, CrossEntropy("shift", 8), chosen, "sequential")
+    )
+
+
+def two_strangers() -> tuple[nn.Module, list[Client]]:
+    """Two clients, one with black images of class 0, one with white ones of class 1; a third class has no label."""
+    images = torch.zeros(40, 8, 8, 1, dtype=torch.uint8)
+    images[20:] = 255
+    labels = torch.arange(40) // 20
+    model, _ = small_problem()
+    return model, group_by_client(labels.numpy(), np.arange(40), (images, labels))
+
+
+def test_a_class_that_no_client_has_labelled_is_not_predicted(tmp_path):
+    for adjustment in ("none", "global"):
+        model, clients = two_strangers()
+        images, labels = clients[0].tensors
+        chosen = Classifier(width=8, rounds=10, batch_size=8, logit_adjustment=adjustment)
+        context = Context("classifier", torch.device("cpu"), Checkpoints(tmp_path / adjustment))
+        state = train_classifier(model, clients, images, labels, chosen, context, seed=0)
+        assert np.isfinite(state.history[-1]["train_loss"])
+        assert (probabilities(model, images)[:, 2] < 0.1).all()
+
+
+def test_a_client_of_one_class_learns_nothing_under_its_own_prior():
+    """Its softmax has one class: it neither pulls its own up nor pushes those of others down."""
+    model, clients = two_strangers()
+    labels = clients[0].tensors[1]
+    losses = CrossEntropy("none", 8).losses(
+        model, (clients[0].tensors[0], labels, torch.tensor([[0.0, -math.inf, -math.inf]]).expand(40, 3)), ()
+    )
+    assert losses[labels == 0].tolist() == [0.0] * 20
+
+
+# --- logits of many clients ---
+
+
+def test_logits_by_client_are_those_of_each_client_alone():
+    model, clients = small_problem(normalization="batch", batch_statistics="local")
+    images = clients[0].tensors[0]
+    rows, owner = np.array([5, 3, 9, 4, 1]), np.array([1, 0, 1, 0, 7])
+    found = logits_by_client(model, images, rows, owner, 3)
+    for client_id in (0, 1, 7):
+        own = np.flatnonzero(owner == client_id)
+        assert np.array_equal(found[own], logits(model, images[torch.from_numpy(rows[own])]).numpy())
+    assert logits_by_client(model, images, rows[:0], owner[:0], 3).shape == (0, 3)
+
+
+# --- several trainings in one stage ---
+
+
+def test_a_stage_of_several_trainings_goes_on_in_the_one_that_was_killed(tmp_path):
+    """Killed in the second, with the first kept: neither takes the other's checkpoint for its own."""
+
+    def train(folder: Path, killed: bool = False) -> list[torch.Tensor]:
+        trained = []
+        for part in range(2):
+            model, clients = small_problem()
+            images, labels = clients[0].tensors
+            own = Classifier(width=8, rounds=3, batch_size=8, learning_rate=0.01 * (part + 1))
+            whole = Context("bounds", torch.device("cpu"), Checkpoints(folder, Pace(1, None)))
+            context = whole.part(3 * part, total=6)
+            if killed and part == 1:
+                context = replace(context, checkpoints=Dying(folder, Pace(1, None)).part(3))
+            trained.append(train_classifier(model, clients, images, labels, own, context, seed=0).weights)
+        return trained
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", killed=True)
+    assert Checkpoints(tmp_path / "killed").units() == 4
+    for one, other in zip(train(tmp_path / "killed"), whole, strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(train(tmp_path / "killed"), whole, strict=True):  # all of it is kept
+        assert torch.equal(one, other)
+
+
+class Killed(BaseException):
+    """Nobody is asked."""
+
+
+class Dying(Checkpoints):
+    """Dies after having kept one round."""
+
+    def save(self, *args) -> None:
+        super().save(*args)
+        raise Killed

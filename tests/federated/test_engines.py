@@ -15,6 +15,7 @@ from fedsyn.federated.classification import CrossEntropy
 from fedsyn.federated.client import Client, Training, group_by_client
 from fedsyn.federated.engines.choice import choose, num_workers, worker_devices
 from fedsyn.federated.flat import FlatModel
+from fedsyn.federated.training import federated_training
 from fedsyn.models.autoencoder import build_autoencoder
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
@@ -121,6 +122,27 @@ def test_the_number_of_workers_does_not_show(workers):
         objective = CrossEntropy("shift-flip", 8)
         results.append(weights_after(model, clients, objective, chosen, engine, workers=workers))
     assert torch.equal(*results)
+
+
+def test_class_balanced_batches_are_the_same_on_every_engine():
+    chosen = FederatedTraining(rounds=2, batch_size=8, local_epochs=2)
+    results = {}
+    for engine, balanced in (("sequential", True), ("processes", True), ("vectorized", True), ("plain", False)):
+        model, clients = double_problem()
+        execution = Execution(engine="sequential" if engine == "plain" else engine, workers=2, clients_per_group=3)
+        results[engine] = federated_training(
+            model,
+            clients,
+            DoubleCrossEntropy(),
+            chosen,
+            seed=3,
+            stage="a",
+            execution=execution,
+            class_balanced=balanced,
+        ).weights.clone()
+    assert torch.equal(results["sequential"], results["processes"])
+    assert (results["sequential"] - results["vectorized"]).abs().max() < 1e-9
+    assert (results["sequential"] - results["plain"]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("group", [1, 2, 3, 5, 32])
@@ -247,8 +269,6 @@ def test_attention_under_bf16_is_not_stacked():
 
 
 def test_recomputed_statistics_are_the_same_whatever_threads_the_run_has():
-    from fedsyn.federated.training import federated_training
-
     chosen = FederatedTraining(rounds=2, batch_size=8)
     results = []
     for engine, threads in (("sequential", 1), ("processes", 2)):

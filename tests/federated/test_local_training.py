@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedsyn.config import FederatedTraining
-from fedsyn.federated.client import Broadcast, Task, Training
+from fedsyn.federated.client import Broadcast, Client, Task, Training
 from fedsyn.federated.exact import LIMIT
 from fedsyn.federated.flat import flattened
 from fedsyn.federated.local_training import (
     LocalTrainer,
+    balanced_batches,
     batches,
     build_optimizer,
     clip,
@@ -85,6 +86,36 @@ def test_each_epoch_is_shuffled_anew():
 )
 def test_the_local_steps_of_a_client(samples, changes, number):
     assert num_batches(samples, FederatedTraining(batch_size=4, **changes)) == number
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 20), st.integers(0, 12), st.integers(0, 99))
+def test_balanced_batches_are_as_large_as_plain_ones(labels, size, count, seed):
+    plain = batches(len(labels), size, count, np.random.default_rng(seed))
+    balanced = list(balanced_batches(np.array(labels), size, count, np.random.default_rng(seed)))
+    assert [len(rows) for rows in balanced] == [len(rows) for rows in plain]
+    assert all(((rows >= 0) & (rows < len(labels))).all() for rows in balanced)
+
+
+def test_in_balanced_batches_every_class_of_the_client_is_equally_likely():
+    """90 of class 5, 9 of class 2, one of class 7: each is a third of 3000 rows, within four standard deviations."""
+    labels = np.array([5] * 90 + [2] * 9 + [7])
+    rows = np.concatenate(list(balanced_batches(labels, 100, 30, np.random.default_rng(0))))
+    for class_id in (2, 5, 7):
+        assert (labels[rows] == class_id).mean() == pytest.approx(1 / 3, abs=4 * math.sqrt(2 / 9 / 3000))
+    assert np.bincount(rows[labels[rows] == 5]).max() < 35  # and within it, every sample: 11 each
+
+
+def test_a_clients_balanced_batches_follow_its_own_labels_and_are_named():
+    labels = torch.tensor([0] * 19 + [1] + [2] * 5)
+    client = Client(4, (torch.zeros(25), labels), torch.arange(20))  # which holds classes 0 and 1
+    training = Training(HalfSquare(), settings(batch_size=20), 0, "classifier", class_balanced=True)
+    task = Task(0, 0, 4, 20, 50, 1.0, 1.0)
+    rows = [rows for rows, _ in local_batches(client, task, training, 3)]
+    assert np.concatenate(rows).tolist().count(19) == pytest.approx(500, abs=70)
+    rng = generator(0, "classifier", "batches", round_index=3, client_id=4)
+    assert [found.tolist() for found in rows] == [
+        found.tolist() for found in balanced_batches(labels[:20].numpy(), 20, 50, rng)
+    ]
 
 
 class Noisy(HalfSquare):
