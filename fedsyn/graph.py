@@ -61,8 +61,8 @@ PSEUDO_LABELS = Stage(
     "pseudo_labels", 3, ("seed", "classifier", "pseudo_labels"), ("dataset", "partition", "classifier")
 )
 SELECTION = Stage("selection", 1, ("selection",), ("partition", "pseudo_labels"))
-AUTOENCODER = Stage("autoencoder", 2, ("seed", "autoencoder"), ("dataset", "partition"))
-LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
+AUTOENCODER = Stage("autoencoder", 3, ("seed", "autoencoder"), ("dataset", "partition"))
+LATENTS = Stage("latents", 2, ("latents",), ("dataset", "partition", "autoencoder"))
 DENOISER = Stage("denoiser", 2, ("seed", "denoiser"), ("partition", "selection", "latents"))
 SYNTHESIS = Stage(
     "synthesis",
@@ -83,7 +83,7 @@ SELF_TRAINING = Stage(
 JUDGE = Stage("judge", 1, ("judge",), ("dataset",))
 REPORT = Stage(
     "report",
-    3,
+    4,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
         "synthesis", "retrain", "report",

@@ -85,6 +85,7 @@ def headline(evidence: Evidence) -> dict[str, float]:
         "images_kept": float(evidence.plan["kept"].sum()),
         **_of_stage(evidence, "synthesis", "classifier_agreement"),
         **_of_stage(evidence, "autoencoder", "test_psnr_db"),
+        **_of_stage(evidence, "autoencoder", "test_ssim"),
     }
 
 
