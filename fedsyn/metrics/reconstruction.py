@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from fedsyn import interruption
 from fedsyn.data.images import to_bytes, to_input
 from fedsyn.diffusion.moments import client_sums
 from fedsyn.diffusion.objectives import kl_divergence
@@ -31,13 +32,18 @@ class Reconstruction:
 
 
 @torch.inference_mode()
-def measure(model: Codec, images: Tensor, batch_size: int = 100) -> Reconstruction:
-    """Images (n, H, W, C) uint8 through the autoencoder and back, as bytes, batch by batch."""
+def measure(model: Codec, images: Tensor, batch_size: int = 250) -> Reconstruction:
+    """Images (n, H, W, C) uint8 through the autoencoder and back, as bytes, batch by batch.
+
+    Raises:
+        Interrupted: a signal asked to stop.
+    """
     channels = model.latent_shape[0]
     squares = similarity = kl = 0.0
     sums = torch.zeros(3, channels, dtype=torch.float64, device=images.device)
     spread = torch.zeros_like(sums)
     for batch in images.split(batch_size):
+        interruption.check()
         mean, std = model.encode(to_input(batch))
         restored = to_bytes(model.decode(mean))
         squares += float((restored.float() - batch.float()).square().double().sum())
@@ -63,16 +69,16 @@ def restore(model: Codec, images: Tensor) -> Tensor:
 
 
 def structural_similarity(images: Tensor, others: Tensor) -> Tensor:
-    """SSIM of each pair of images (B, H, W, C) uint8, (B,) (Wang et al., 2004).
+    """SSIM of each pair of images (B, H, W, C) uint8, (B,), over the windows inside the image (Wang et al., 2004).
 
     The window is theirs, 11 x 11 pixels weighted by a Gaussian of 1.5; where the image is smaller, the largest of odd
     size that fits, its Gaussian as much smaller; NaN below 3 x 3 pixels, where none does.
     """
     half = min(5, (min(images.shape[1:3]) - 1) // 2)
     if half < 1:
-        return images.new_full((len(images),), torch.nan, dtype=torch.float32)
+        return torch.full((len(images),), torch.nan, device=images.device)
     first, second = (each.permute(0, 3, 1, 2).float() for each in (images, others))
-    similarity = structural_similarity_index_measure(
-        first, second, sigma=0.3 * half, data_range=255.0, reduction="none"
-    )
-    return torch.as_tensor(similarity).reshape(-1)
+    _, windows = structural_similarity_index_measure(
+        first, second, sigma=0.3 * half, data_range=255.0, reduction="none", return_full_image=True
+    )  # (B, C, H, W), a window round each pixel: those round the border's reach out of the image
+    return windows[..., half:-half, half:-half].flatten(1).mean(1)
