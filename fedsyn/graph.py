@@ -61,8 +61,8 @@ PSEUDO_LABELS = Stage(
     "pseudo_labels", 4, ("seed", "classifier", "pseudo_labels"), ("dataset", "partition", "classifier")
 )
 SELECTION = Stage("selection", 2, ("selection",), ("partition", "pseudo_labels"))
-AUTOENCODER = Stage("autoencoder", 2, ("seed", "autoencoder"), ("dataset", "partition"))
-LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
+AUTOENCODER = Stage("autoencoder", 3, ("seed", "autoencoder"), ("dataset", "partition"))
+LATENTS = Stage("latents", 2, ("latents",), ("dataset", "partition", "autoencoder"))
 DENOISER = Stage("denoiser", 2, ("seed", "denoiser"), ("partition", "selection", "latents"))
 SYNTHESIS = Stage(
     "synthesis",

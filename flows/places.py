@@ -9,7 +9,7 @@ from fedsyn.data.catalogue import data_folders
 
 
 def refuse_other_places(experiment: Experiment, given: Mapping[str, Any]) -> None:
-    """Refuse a store that is not the machine's own, and data that lie outside its data folders.
+    """Refuse a store that is not the machine's own, and files or folders that lie outside its data folders.
 
     `given`: the fields of the execution that were asked for.
 
@@ -22,12 +22,15 @@ def refuse_other_places(experiment: Experiment, given: Mapping[str, Any]) -> Non
                 f"execution.{name} cannot be named by a deployment's run, got {given[name]!r}: set {variable(name)} "
                 "where the worker is started, or in the deployment's job variables"
             )
-    root = experiment.dataset.root
-    if root is None:
-        return
+    places = {
+        "dataset.root": experiment.dataset.root,
+        "autoencoder.pretrained": experiment.autoencoder.pretrained,
+        "quality.inception": experiment.quality.inception,
+    }
     folders = [folder.expanduser().resolve() for folder in data_folders()]
-    if not any(Path(root).expanduser().resolve().is_relative_to(folder) for folder in folders):
-        raise ValueError(
-            f"dataset.root must lie in a data folder of the machine ({', '.join(map(str, folders))}), got {root!r}; "
-            "set FEDSYN_DATA where the worker is started to allow another one"
-        )
+    for field, place in places.items():
+        if place is not None and not any(map(Path(place).expanduser().resolve().is_relative_to, folders)):
+            raise ValueError(
+                f"{field} must lie in a data folder of the machine ({', '.join(map(str, folders))}), got {place!r}; "
+                "set FEDSYN_DATA where the worker is started to allow another one"
+            )

@@ -154,6 +154,30 @@ def test_privacy_has_limits(field, value):
         ({"classifier": {"width": 12}}, ["width", "12"]),
         ({"autoencoder": {"channels": [32, 20]}}, ["channels", "20"]),
         ({"denoiser": {"channels": [4]}}, ["channels", "4"]),
+        ({"autoencoder": {"kind": "pretrained"}}, ["kind 'pretrained'", "got none", "kind 'kl'"]),
+        ({"autoencoder": {"pretrained": "/vae"}}, ["pretrained", "'/vae'", "kind 'kl'", "set kind 'pretrained'"]),
+        (
+            {"autoencoder": {"kind": "pixel"}, "latents": {"augmentation": "posterior"}},
+            ["latents.augmentation 'posterior'", "autoencoder.kind 'pixel'", "'flip'"],
+        ),
+        (
+            {"denoiser": {"prediction": "flow", "min_snr_gamma": 5}},
+            ["min_snr_gamma", "got 5", "prediction 'v_prediction'"],
+        ),
+        (
+            {"denoiser": {"prediction": "flow", "noise_schedule": "linear"}},
+            ["noise_schedule", "got 'linear'", "prediction 'v_prediction'"],
+        ),
+        (
+            {"denoiser": {"prediction": "flow"}, "synthesis": {"sampler": "ddim"}},
+            ["synthesis.sampler 'ddim'", "denoiser.prediction 'flow'", "'unipc'"],
+        ),
+        (
+            {"synthesis": {"sampler": "euler"}},
+            ["synthesis.sampler 'euler'", "denoiser.prediction 'v_prediction'", "'unipc'"],
+        ),
+        ({"synthesis": {"guidance_interval": [0.6, 0.4]}}, ["guidance_interval", "(0.6, 0.4)", "guidance_scale 1"]),
+        ({"synthesis": {"guidance_interval": [0.5, 0.5]}}, ["guidance_interval", "(0.5, 0.5)"]),
         ({"pseudo_labels": {"confidence_grid": [0.5, 0.4]}}, ["confidence_grid"]),
         ({"pseudo_labels": {"confidence_grid": [0.5, 0.5]}}, ["confidence_grid"]),
         (

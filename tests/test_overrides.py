@@ -80,7 +80,7 @@ def test_the_form_has_a_group_for_each_section_with_limits_choices_and_explanati
     sampler = schema["$defs"]["Synthesis"]["properties"]["sampler"]
     left_out, choice = sampler["anyOf"]
     assert left_out == {"type": "null", "title": "as it is"}
-    assert choice["enum"] == ["ddim", "dpm-solver++", "unipc"]
+    assert choice["enum"] == ["ddim", "dpm-solver++", "unipc", "euler"]
     server = schema["$defs"]["Classifier"]["properties"]["server"]
     assert len(server["anyOf"][1]["oneOf"]) == 9
 

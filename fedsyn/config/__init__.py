@@ -8,7 +8,7 @@ from fedsyn.config.data import Dataset, Partition
 from fedsyn.config.execution import OF_THE_MACHINE, Execution, variable
 from fedsyn.config.experiment import Experiment, Quality, Report
 from fedsyn.config.federated import FederatedTraining, Privacy, Server
-from fedsyn.config.generation import Autoencoder, Denoiser, Synthesis
+from fedsyn.config.generation import Autoencoder, Denoiser, Latents, Synthesis
 from fedsyn.config.labels import PseudoLabels, Selection
 from fedsyn.config.section import NOT_IN_KEY, Section
 
@@ -24,6 +24,7 @@ __all__ = [
     "Experiment",
     "FederatedTraining",
     "Judge",
+    "Latents",
     "Partition",
     "Privacy",
     "PseudoLabels",

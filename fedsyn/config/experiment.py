@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from fedsyn.config.classification import Baselines, Classifier, Judge, Retrain
 from fedsyn.config.data import Dataset, Partition
-from fedsyn.config.generation import Autoencoder, Denoiser, Synthesis
+from fedsyn.config.generation import Autoencoder, Denoiser, Latents, Synthesis
 from fedsyn.config.labels import PseudoLabels, Selection
 from fedsyn.config.section import BY_CONTENT, Positive, Section
 
@@ -43,6 +43,7 @@ class Experiment(Section):
     pseudo_labels: PseudoLabels = PseudoLabels()
     selection: Selection = Selection()
     autoencoder: Autoencoder = Autoencoder()
+    latents: Latents = Latents()
     denoiser: Denoiser = Denoiser()
     synthesis: Synthesis = Synthesis()
     retrain: Retrain = Retrain()
@@ -71,5 +72,24 @@ class Experiment(Section):
         if self.synthesis.guidance_scale > 1 and self.denoiser.label_dropout == 0:
             raise ValueError(
                 "synthesis.guidance_scale > 1 needs denoiser.label_dropout > 0: guidance uses the model without label"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latents_fit_the_autoencoder(self) -> "Experiment":
+        if self.latents.augmentation == "posterior" and self.autoencoder.kind == "pixel":
+            raise ValueError(
+                "latents.augmentation 'posterior' draws from an autoencoder's distribution, which autoencoder.kind "
+                "'pixel' does not have; choose 'flip' or 'none', or another kind"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_fits_the_prediction(self) -> "Experiment":
+        sampler, prediction = self.synthesis.sampler, self.denoiser.prediction
+        if (sampler == "ddim" and prediction == "flow") or (sampler == "euler" and prediction != "flow"):
+            raise ValueError(
+                f"synthesis.sampler {sampler!r} cannot follow denoiser.prediction {prediction!r}: 'euler' is for "
+                "'flow', 'ddim' for the others; choose 'dpm-solver++' or 'unipc', which follow both"
             )
         return self

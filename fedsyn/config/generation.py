@@ -15,7 +15,10 @@ def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
 
 
 class Autoencoder(FederatedTraining):
-    """Step 3a: the KL-regularised autoencoder, by FedAvg over all images; or none, or the user's own."""
+    """Step 3a: the KL-regularised autoencoder, by FedAvg over all images; or none, or the user's own.
+
+    Only `kl` is trained, so that the other kinds read neither the network's fields nor those of the training.
+    """
 
     kind: Literal["kl", "pixel", "pretrained"] = Field(
         "kl",
@@ -23,7 +26,10 @@ class Autoencoder(FederatedTraining):
         "that diffusers' AutoencoderKL.save_pretrained wrote",
     )
     pretrained: str | None = Field(
-        None, description="Folder of the `pretrained` autoencoder", json_schema_extra=BY_CONTENT
+        None,
+        description="Folder of the `pretrained` autoencoder, with safetensors; greyscale images go through an "
+        "autoencoder of colours three times over, and come back as the mean",
+        json_schema_extra=BY_CONTENT,
     )
 
     unshuffle: Literal[1, 2, 4] = Field(
@@ -44,6 +50,30 @@ class Autoencoder(FederatedTraining):
         _require_multiples_of_8(self.channels)
         return self
 
+    @model_validator(mode="after")
+    def _folder_belongs_to_pretrained(self) -> "Autoencoder":
+        if self.kind == "pretrained" and self.pretrained is None:
+            raise ValueError(
+                "kind 'pretrained' needs pretrained, the folder that AutoencoderKL.save_pretrained wrote, got none; "
+                "set it, or choose kind 'kl'"
+            )
+        if self.kind != "pretrained" and self.pretrained is not None:
+            raise ValueError(
+                f"pretrained is read with kind 'pretrained' only, got {self.pretrained!r} with kind {self.kind!r}; "
+                "set kind 'pretrained', or leave pretrained empty"
+            )
+        return self
+
+
+class Latents(Section):
+    """Step 3b: the images as the denoiser sees them. Encoded once, whatever the denoiser is."""
+
+    augmentation: Literal["none", "flip", "posterior"] = Field(
+        "none",
+        description="`flip`: images and their mirror images, both encoded, each shown half of the time; `posterior`: "
+        "latents are drawn from the autoencoder's distribution instead of being its mean",
+    )
+
 
 class Denoiser(FederatedTraining):
     """Step 3c: the class-conditional U-Net over latents, by FedAvg."""
@@ -57,15 +87,12 @@ class Denoiser(FederatedTraining):
     layers_per_block: Positive = Field(1, description="Residual layers of a level")
     attention: bool = Field(True, description="Self-attention at the coarsest level")
     prediction: Literal["v_prediction", "epsilon", "sample", "flow"] = Field(
-        "v_prediction", description="What the network predicts; `flow` is flow matching along straight lines"
+        "v_prediction",
+        description="What the network predicts; `flow` is flow matching: straight lines from noise to image take the "
+        "place of the noise schedule",
     )
     min_snr_gamma: float | None = Field(
         None, gt=0, description="Cap gamma on the signal-to-noise weight of the loss (min-SNR; 5 is usual); empty: none"
-    )
-    augmentation: Literal["none", "flip", "posterior"] = Field(
-        "none",
-        description="`flip`: images and their mirror images, both encoded; `posterior`: latents are drawn from the "
-        "autoencoder's distribution instead of being its mean",
     )
     noise_schedule: Literal["squaredcos_cap_v2", "linear"] = Field(
         "squaredcos_cap_v2", description="Course of the noise: cosine, or linear beta"
@@ -78,6 +105,22 @@ class Denoiser(FederatedTraining):
     @model_validator(mode="after")
     def _channels_fit_groups(self) -> "Denoiser":
         _require_multiples_of_8(self.channels)
+        return self
+
+    @model_validator(mode="after")
+    def _flow_has_no_noise_schedule(self) -> "Denoiser":
+        if self.prediction != "flow":
+            return self
+        if self.min_snr_gamma is not None:
+            raise ValueError(
+                f"min_snr_gamma weighs the steps of a diffusion, which prediction 'flow' is not, got "
+                f"{self.min_snr_gamma:g}; leave it empty, or choose prediction 'v_prediction'"
+            )
+        if self.noise_schedule != "squaredcos_cap_v2":
+            raise ValueError(
+                f"noise_schedule is a diffusion's, and prediction 'flow' has none, got {self.noise_schedule!r}; "
+                "leave it out, or choose prediction 'v_prediction'"
+            )
         return self
 
 
@@ -102,17 +145,31 @@ class Synthesis(Section):
         "model is the same for all, so this saves time and loses variety. Off in the paper",
     )
     budget: Positive | None = Field(None, description="Most images that a client generates; empty: no limit")
-    sampler: Literal["ddim", "dpm-solver++", "unipc"] = Field("dpm-solver++", description="Sampler of diffusers")
+    sampler: Literal["ddim", "dpm-solver++", "unipc", "euler"] = Field(
+        "dpm-solver++",
+        description="Sampler of diffusers. `ddim` is for a diffusion, `euler` for denoiser.prediction `flow`, the "
+        "others for both",
+    )
     steps: Positive = Field(20, description="Steps of the sampler")
     guidance_scale: float = Field(
         1.5, ge=1, description="Classifier-free guidance w: 1 samples the conditional model as it is"
     )
     guidance_interval: tuple[Probability, Probability] = Field(
         (0.0, 1.0),
-        description="Part of the noise course, from 0 (image) to 1 (noise), in which guidance acts; outside, w is 1",
+        description="Part of the noise course, from 0 (image) to 1 (noise), in which guidance acts; outside, w is 1, "
+        "and a step takes half the time",
     )
     batch_size: Positive | None = Field(
         128,
         description="Images drawn at once; the noise of an image does not depend on it. Empty: what the memory holds",
     )
     filter: bool = Field(False, description="Keep only images whose class the step-1 classifier confirms")
+
+    @model_validator(mode="after")
+    def _interval_ascends(self) -> "Synthesis":
+        low, high = self.guidance_interval
+        if low >= high:
+            raise ValueError(
+                f"guidance_interval must ascend, got ({low:g}, {high:g}); guidance_scale 1 is no guidance at all"
+            )
+        return self

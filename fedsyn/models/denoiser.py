@@ -1,7 +1,7 @@
 """The class-conditional denoiser: diffusers' UNet2DModel over latents, with one more class for 'no label'."""
 
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 
 from fedsyn.config import Denoiser
 
@@ -29,8 +29,10 @@ def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, n
     return model.to(memory_format=torch.channels_last)
 
 
-def noise_scheduler(settings: Denoiser) -> DDPMScheduler:
-    """The training noise schedule; it is published with the model, and the sampler is made from it."""
+def noise_scheduler(settings: Denoiser) -> DDPMScheduler | FlowMatchEulerDiscreteScheduler:
+    """The course from image to noise; it is published with the model, and the sampler is made from it."""
+    if settings.prediction == "flow":
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=settings.timesteps)
     return DDPMScheduler(
         num_train_timesteps=settings.timesteps,
         beta_schedule=settings.noise_schedule,

@@ -6,7 +6,7 @@ from typing import cast
 
 from matplotlib.figure import Figure
 
-from fedsyn.config import Report, Selection
+from fedsyn.config import Autoencoder, Report, Selection
 from fedsyn.report.clients import client_accuracy_change, synthesis_plan
 from fedsyn.report.curves import accuracy_by_round, training_losses
 from fedsyn.report.evidence import Evidence
@@ -32,7 +32,7 @@ class Plate:
 
 
 def plates(evidence: Evidence) -> list[Plate]:
-    """All figures of a report, in reading order."""
+    """All figures of a report, in reading order. Without an autoencoder there is nothing that it could have lost."""
     names, histories, pictures = evidence.class_names, evidence.histories, evidence.reconstructions
     selection, settings = (
         cast(Selection, evidence.settings["selection"]),
@@ -41,7 +41,8 @@ def plates(evidence: Evidence) -> list[Plate]:
     target = selection.target_precision if selection.strategy == "threshold" else None
     clients, numbers = per_client(evidence), headline(evidence)
     before, after = (clients[f"{name}_accuracy"].to_numpy() for name in ("labels_only", "retrained"))
-    return [
+    trained = {name.capitalize(): histories[name] for name in ("autoencoder", "denoiser") if len(histories[name])}
+    drawn = [
         Plate(
             "ladder",
             "result",
@@ -117,9 +118,7 @@ def plates(evidence: Evidence) -> list[Plate]:
             "Loss of the generative models",
             "Mean local loss in each round. Look for a curve that is still falling at its end: more rounds"
             " would help it.",
-            lambda theme: training_losses(
-                {"Autoencoder": histories["autoencoder"], "Denoiser": histories["denoiser"]}, theme
-            ),
+            lambda theme: training_losses(trained, theme),
         ),
         Plate(
             "synthesis_plan",
@@ -131,3 +130,5 @@ def plates(evidence: Evidence) -> list[Plate]:
             lambda theme: synthesis_plan(evidence.plan, names, theme),
         ),
     ]
+    pixels = cast(Autoencoder, evidence.settings["autoencoder"]).kind == "pixel"
+    return [plate for plate in drawn if not (pixels and plate.name == "reconstructions")]

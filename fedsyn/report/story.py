@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-from fedsyn.config import Classifier, Partition, Retrain, Selection, Synthesis
+from fedsyn.config import Autoencoder, Classifier, Denoiser, Partition, Retrain, Selection, Synthesis
 from fedsyn.report.evidence import Evidence
 from fedsyn.report.text import count, percent
 
@@ -33,6 +33,8 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
     partition = cast(Partition, evidence.settings["partition"])
     classifier = cast(Classifier, evidence.settings["classifier"])
     selection = cast(Selection, evidence.settings["selection"])
+    pixels = cast(Autoencoder, evidence.settings["autoencoder"]).kind == "pixel"
+    flow = cast(Denoiser, evidence.settings["denoiser"]).prediction == "flow"
     synthesis = cast(Synthesis, evidence.settings["synthesis"])
     retrain = cast(Retrain, evidence.settings["retrain"])
     num_clients, num_classes = evidence.labeled.shape
@@ -46,7 +48,8 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
         f" calibration. They train a classifier together ({classifier.server.algorithm}) over"
         f" {classifier.rounds:,} rounds, let it label their unlabelled images, and {kept}."
         " On labelled and kept images together they train a"
-        " class-conditional latent diffusion model, with which each client synthesises"
+        f" class-conditional {'' if pixels else 'latent '}{'flow-matching' if flow else 'diffusion'} model, with which"
+        " each client synthesises"
         f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all. Then the"
         " classifier is trained again,"
         f" {'from its step-1 weights' if retrain.warm_start else 'from scratch'}, on"

@@ -90,6 +90,7 @@ def headline(evidence: Evidence) -> dict[str, float]:
         "images_kept": float(evidence.plan["kept"].sum()),
         "classifier_agreement": _of_stage(evidence, "synthesis", "classifier_agreement"),
         "test_psnr_db": _of_stage(evidence, "autoencoder", "test_psnr_db"),
+        "test_ssim": _of_stage(evidence, "autoencoder", "test_ssim"),
     }
 
 

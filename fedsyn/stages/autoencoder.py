@@ -1,79 +1,97 @@
-"""Step 3a: the autoencoder, by FedAvg over all images, labelled or not."""
+"""Step 3a: the autoencoder, by FedAvg over all images, labelled or not; or the user's own, or none."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
+import pandas as pd
 import torch
 
 from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Autoencoder
 from fedsyn.context import Context
-from fedsyn.data.images import to_bytes, to_input
 from fedsyn.diffusion.objectives import AutoencoderLoss
 from fedsyn.federated import privacy
 from fedsyn.federated.training import federated_training
-from fedsyn.models.autoencoder import LatentAutoencoder, build_autoencoder
+from fedsyn.metrics.reconstruction import measure, restore
+from fedsyn.models.autoencoder import Codec, LatentAutoencoder, PixelCodec, build_autoencoder
 from fedsyn.models.initialize import initialize
 from fedsyn.stages.classifier import clients_by_role, count_clients, history_table
+
+PICTURES = 64
+"""Test images that are kept beside their reconstructions."""
 
 
 def run(
     inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, autoencoder: Autoencoder
 ) -> dict[str, float]:
-    """Writes vae/ (diffusers' format), codec.json (padding and packing around it), history.parquet and
-    reconstructions.safetensors (test images beside their reconstructions, for the report)."""
+    """Writes codec.json (padding and packing), history.parquet (empty where nothing is trained),
+    reconstructions.safetensors (test images beside their reconstructions, for the report) and, unless the latents are
+    the pixels themselves, vae/ (diffusers' format; a copy where it is the user's own) and latents.json (how the latents
+    of the test images are spread).
+
+    Raises:
+        ValueError: the user's own autoencoder cannot be read, or does not fit the images.
+    """
     info = inputs["dataset"].read_json("info")
     images = inputs["dataset"].read_tensors("images")["images"].to(context.device)
-    assignments = inputs["partition"].read_table("assignments")
-    clients = clients_by_role(assignments, ["labeled", "calibration", "unlabeled"], (images,))
-
     model = build_autoencoder(autoencoder, info["channels"], info["height"], info["width"]).to(context.device)
-    initialize(model, seed, "autoencoder")
+    history, metrics = pd.DataFrame(columns=schemas.LOSS_HISTORY.names), {}
+    if autoencoder.kind == "kl":
+        history = train(model, images, inputs, context, autoencoder, seed)
+        metrics = privacy.spent(autoencoder)
 
+    output.write_table("history", history, schemas.LOSS_HISTORY)
+    output.write_json("codec", {"kind": autoencoder.kind, **model.layout()})
+    test = images[info["num_train"] :]
+    pictures = {"original": test[:PICTURES], "reconstruction": restore(model, test[:PICTURES])}
+    output.write_tensors("reconstructions", {name: values.cpu() for name, values in pictures.items()})
+    if not isinstance(model, LatentAutoencoder):
+        return metrics
+    model.vae.save_pretrained(output.root / "vae")
+    measured = asdict(measure(model, test))
+    output.write_json("latents", {name: measured.pop(name) for name in ("latent_mean", "latent_std", "posterior_std")})
+    return {
+        "test_psnr_db": measured["psnr_db"],
+        "test_ssim": measured["ssim"],
+        "kl_per_element": measured["kl_per_element"],
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **metrics,
+    }
+
+
+def train(
+    model: Codec,
+    images: torch.Tensor,
+    inputs: Mapping[str, Artifact],
+    context: Context,
+    settings: Autoencoder,
+    seed: int,
+) -> pd.DataFrame:
+    """Train a fresh autoencoder on all training images, labelled or not. Returns its course."""
+    assignments = inputs["partition"].read_table("assignments")
+    initialize(model, seed, "autoencoder")
     state = federated_training(
         model,
-        clients,
-        AutoencoderLoss(autoencoder.kl_weight, model.latent_shape),
-        autoencoder,
+        clients_by_role(assignments, ["labeled", "calibration", "unlabeled"], (images,)),
+        AutoencoderLoss(settings.kl_weight, model.latent_shape),
+        settings,
         seed=seed,
         stage="autoencoder",
         execution=context.execution,
         num_clients=count_clients(inputs),
         checkpoints=context.checkpoints,
-        after_round=lambda state: context.after_round(state, autoencoder.rounds),
+        after_round=lambda state: context.after_round(state, settings.rounds),
     )
-
-    model.vae.save_pretrained(output.root / "vae")
-    codec = {
-        "height": model.height,
-        "width": model.width,
-        "padded": model.padded,
-        "unshuffle": model.unshuffle,
-    }
-    output.write_json("codec", codec)
-    output.write_table("history", history_table(state, schemas.LOSS_HISTORY), schemas.LOSS_HISTORY)
-    test = torch.from_numpy(assignments.loc[assignments["role"] == "test", "sample_id"].to_numpy()[:500].copy())
-    originals = images[test.to(context.device)]
-    restored = torch.cat([reconstruct(model, part) for part in originals.split(100)])
-    error = (restored.float() - originals.float()).square().mean() / 255**2
-    pictures = {"original": originals[:64].cpu(), "reconstruction": restored[:64].cpu()}
-    output.write_tensors("reconstructions", pictures)
-    return {
-        "test_psnr_db": float(-10 * error.log10()),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        **privacy.spent(autoencoder),
-    }
+    return history_table(state, schemas.LOSS_HISTORY)
 
 
-@torch.inference_mode()
-def reconstruct(model: LatentAutoencoder, images: torch.Tensor) -> torch.Tensor:
-    """Images (B, H, W, C) uint8 through the autoencoder and back."""
-    return to_bytes(model.decode(model.encode(to_input(images))[0]))
-
-
-def load_autoencoder(artifact: Artifact) -> LatentAutoencoder:
-    """The trained autoencoder of an artifact of this stage."""
+def load_autoencoder(artifact: Artifact) -> Codec:
+    """What an artifact of this stage encodes and decodes with."""
+    layout = artifact.read_json("codec")
+    if layout.pop("kind") == "pixel":
+        return PixelCodec(**layout)
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(artifact.root / "vae", use_safetensors=True)  # nothing else is read
-    return LatentAutoencoder(vae.to(memory_format=torch.channels_last), **artifact.read_json("codec"))
+    return LatentAutoencoder(vae.to(memory_format=torch.channels_last), **layout)

@@ -1,6 +1,7 @@
 """Step 3c: the class-conditional denoiser, by FedAvg over D_k^l + D_k^p."""
 
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Denoiser
 from fedsyn.context import Context
-from fedsyn.diffusion.objectives import DenoisingLoss
+from fedsyn.diffusion.objectives import Second, denoising_loss
 from fedsyn.federated import privacy
 from fedsyn.federated.client import group_by_client
 from fedsyn.federated.training import federated_training
@@ -23,12 +24,15 @@ def run(
 ) -> dict[str, float]:
     """Writes unet/ and scheduler/ (diffusers' formats; the weights are the server's moving average where there is
     one) and history.parquet."""
-    latents = inputs["latents"].read_tensors("latents")["latents"].to(context.device)
+    encoded = inputs["latents"].read_tensors("latents")
+    latents = encoded["latents"].to(context.device)
+    second = next((name for name in get_args(Second) if name in encoded), None)
     num_classes = len(inputs["selection"].read_table("precision"))
     believed = believed_samples(inputs)
     labels = np.full(len(latents), -1, dtype=np.int64)
     labels[believed["sample_id"]] = believed["label"]
-    tensors = (latents, torch.from_numpy(labels).to(context.device))
+    shown = (encoded[second].to(context.device),) if second else ()
+    tensors = (latents, torch.from_numpy(labels).to(context.device), *shown)
     clients = group_by_client(believed["client_id"].to_numpy(), believed["sample_id"].to_numpy(), tensors)
 
     model = build_denoiser(denoiser, latents.shape[1], latents.shape[2], num_classes).to(context.device)
@@ -38,7 +42,7 @@ def run(
     state = federated_training(
         model,
         clients,
-        DenoisingLoss(scheduler, denoiser.label_dropout, num_classes, tuple(latents.shape[1:])),
+        denoising_loss(denoiser, scheduler, num_classes, tuple(latents.shape[1:]), second),
         denoiser,
         seed=seed,
         stage="denoiser",

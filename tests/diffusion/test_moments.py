@@ -42,8 +42,31 @@ def test_latents_that_do_not_vary_are_a_collapsed_autoencoder():
         mean_and_std(client_sums(collapsed))
 
 
-def test_latents_that_are_no_numbers_are_refused_too():
+@pytest.mark.parametrize(("wrong", "shown"), [(float("nan"), "nan"), (float("inf"), "inf"), (1e9, r"\de\+")])
+def test_latents_that_are_huge_or_no_numbers_are_an_exploded_autoencoder(wrong, shown):
     broken = latents(10)
-    broken[0, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="collapsed"):
+    broken[0, 2, 0, 0] = wrong
+    with pytest.raises(
+        ValueError, match=rf"exploded, channel 2 has mean .*{shown}.*autoencoder\.learning_rate"
+    ) as error:
         mean_and_std(client_sums(broken))
+    assert "channel 0" not in str(error.value)
+
+
+def test_a_channel_of_pixels_that_never_varies_is_centred_and_not_stretched():
+    pixels = latents(10)
+    pixels[:, 1] = -1.0
+    mean, std = mean_and_std(client_sums(pixels), learned=False)
+    assert (mean[1], std[1]) == (-1, 1)
+    assert std[2] == pytest.approx(5, rel=0.2)
+    with pytest.raises(ValueError, match="collapsed, channel 1 has mean -1 and variance 0;"):
+        mean_and_std(client_sums(pixels))
+
+
+def test_the_spread_of_a_distribution_counts_as_the_spread_of_what_is_drawn_from_it():
+    mean, std = latents(5), latents(5, seed=1).abs()
+    normal = torch.from_numpy(np.random.default_rng(2).standard_normal((5, 20_000, 3, 4, 4), np.float32))
+    drawn = mean[:, None] + std[:, None] * normal  # (5, 20000, 3, 4, 4)
+    expected = mean_and_std(client_sums(drawn.flatten(0, 1)))
+    for one, other in zip(mean_and_std(client_sums(mean, std)), expected, strict=True):
+        assert one.tolist() == pytest.approx(other.tolist(), abs=0.02, rel=0.01)

@@ -10,7 +10,13 @@ from torch.distributions import Normal, kl_divergence
 
 from fedsyn.config import Denoiser
 from fedsyn.data.images import to_input
-from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss
+from fedsyn.diffusion.objectives import (
+    AutoencoderLoss,
+    DenoisingLoss,
+    FlowMatchingLoss,
+    denoising_loss,
+    min_snr_weights,
+)
 from fedsyn.models.denoiser import noise_scheduler
 
 LATENTS = torch.from_numpy(np.random.default_rng(12345).standard_normal((16, 4, 2, 2), np.float32))
@@ -110,6 +116,128 @@ def test_every_timestep_is_drawn_equally_often():
     assert np.histogram(drawn, 10, (0, 1000))[0] / len(drawn) == pytest.approx(0.1, abs=0.02)
 
 
+# --- min-SNR ---
+
+
+def test_min_snr_weights_by_hand():
+    signal = torch.tensor([0.9, 0.5, 0.2])  # SNR 9, 1 and 1/4
+    assert min_snr_weights(signal, "sample", 5).tolist() == pytest.approx([5, 1, 0.25])
+    assert min_snr_weights(signal, "epsilon", 5).tolist() == pytest.approx([5 / 9, 1, 1])
+    assert min_snr_weights(signal, "v_prediction", 5).tolist() == pytest.approx([0.5, 0.5, 0.2])
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "epsilon", "sample"])
+def test_under_min_snr_an_error_of_the_sample_counts_the_same_whatever_is_predicted(kind):
+    """x' = x + d is the velocity's error -d / s, and the noise's -d a / s."""
+    settings = Denoiser(prediction=kind, min_snr_gamma=5, label_dropout=0)
+    scheduler = noise_scheduler(settings)
+    objective = denoising_loss(settings, scheduler, NO_LABEL, (4, 2, 2))
+    noise, _, dropped = map(torch.from_numpy, objective.draw(16, np.random.default_rng(0)))
+    timesteps = torch.arange(100, 900, 50)
+    a2 = scheduler.alphas_cumprod[timesteps][:, None, None, None]
+    a, s = a2.sqrt(), (1 - a2).sqrt()
+    error = 0.1 * {"sample": torch.ones_like(a), "v_prediction": -1 / s, "epsilon": -a / s}[kind]
+    model = KnowsTheTarget(kind, scheduler.alphas_cumprod, error)
+    each = objective.losses(model, (LATENTS, LABELS), (noise, timesteps, dropped))
+    expected = 0.01 * (a2 / (1 - a2)).clamp(max=5).flatten()
+    assert each.tolist() == pytest.approx(expected.tolist(), rel=2e-3)
+
+
+# --- flow matching ---
+
+
+class KnowsTheLine(nn.Module):
+    """Finds the noise of x_s = (1 - s) x + s e from the x that it knows, and answers e - x but for `error`."""
+
+    def __init__(self, error: float = 0.0) -> None:
+        super().__init__()
+        self.error = error
+        self.times: list[float] = []
+        self.labels: list[int] = []
+
+    def forward(self, noisy: Tensor, times: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        self.times += times.tolist()
+        self.labels += class_labels.tolist()
+        s, x = times.double()[:, None, None, None] / 1000, LATENTS.double()
+        return SimpleNamespace(sample=((noisy.double() - (1 - s) * x) / s - x).float() + self.error)
+
+
+FLOW = Denoiser(prediction="flow")
+
+
+def flow(dropout: float = 0.0, second=None) -> FlowMatchingLoss:
+    return FlowMatchingLoss(noise_scheduler(FLOW), dropout, NO_LABEL, (4, 2, 2), second)
+
+
+def test_the_loss_of_a_flow_is_the_mean_squared_error_of_the_line_s_direction():
+    places = torch.linspace(0.2, 1, 16)
+    for error in (0.0, 0.5):
+        noise, _, dropped = map(torch.from_numpy, flow().draw(16, np.random.default_rng(0)))
+        model = KnowsTheLine(error)
+        each = flow().losses(model, (LATENTS, LABELS), (noise, places, dropped))
+        assert each.tolist() == pytest.approx([error**2] * 16, abs=1e-4)
+        assert model.times == pytest.approx((1000 * places).tolist())
+        assert model.labels == LABELS.tolist()
+
+
+def test_a_flow_draws_every_place_of_the_line_equally_often_and_drops_labels():
+    noise, places, dropped = flow(dropout=0.25).draw(20_000, np.random.default_rng(0))
+    assert (noise.dtype, places.dtype, dropped.dtype) == (np.float32, np.float32, np.bool_)
+    assert np.histogram(places, 10, (0, 1))[0] / 20_000 == pytest.approx(0.1, abs=0.01)
+    assert dropped.mean() == pytest.approx(0.25, abs=0.02)
+    model = KnowsTheLine()
+    losses(flow(dropout=0.999), model, (LATENTS, LABELS))
+    assert set(model.labels) == {NO_LABEL}
+
+
+def test_settings_choose_the_loss():
+    for settings, kind in ((FLOW, FlowMatchingLoss), (Denoiser(), DenoisingLoss)):
+        assert isinstance(denoising_loss(settings, noise_scheduler(settings), NO_LABEL, (4, 2, 2)), kind)
+
+
+# --- mirror images, and latents that are drawn ---
+
+
+class SeesTheLatents(nn.Module):
+    """Keeps what it was shown; `sample` prediction, so that the loss is the square of the latent."""
+
+    def forward(self, noisy: Tensor, times: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=torch.zeros_like(noisy))
+
+
+def test_one_half_of_the_latents_are_shown_mirrored():
+    scheduler = noise_scheduler(Denoiser(prediction="sample"))
+    objective = DenoisingLoss(scheduler, 0.0, NO_LABEL, (1, 1, 1), "mirrored")
+    one, two = torch.ones(2000, 1, 1, 1).half(), 2 * torch.ones(2000, 1, 1, 1).half()
+    each = losses(objective, SeesTheLatents(), (one, torch.zeros(2000, dtype=torch.long), two))
+    assert set(each.tolist()) == {1, 4}
+    assert (each == 4).float().mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_latents_are_drawn_from_their_distribution():
+    scheduler = noise_scheduler(Denoiser(prediction="sample"))
+    objective = DenoisingLoss(scheduler, 0.0, NO_LABEL, (1, 1, 1), "std")
+    mean, std = torch.full((4000, 1, 1, 1), 3.0), torch.full((4000, 1, 1, 1), 2.0)
+    each = losses(objective, SeesTheLatents(), (mean, torch.zeros(4000, dtype=torch.long), std))
+    assert each.mean().item() == pytest.approx(3**2 + 2**2, rel=0.05)  # E z^2
+    assert losses(objective, SeesTheLatents(), (mean, torch.zeros(4000, dtype=torch.long), 0 * std)).unique() == 9
+
+
+@pytest.mark.parametrize(
+    "make", [flow, lambda second: denoising_loss(Denoiser(), SCHEDULER, NO_LABEL, (4, 2, 2), second)]
+)
+@pytest.mark.parametrize("second", ["mirrored", "std"])
+def test_a_second_tensor_changes_no_other_draw(make, second):
+    plain, more = (
+        objective.draw(9, np.random.default_rng(4)) for objective in (make(second=None), make(second=second))
+    )
+    assert len(more) == 4
+    assert all(np.array_equal(one, other) for one, other in zip(plain, more[:3], strict=True))
+
+
+SCHEDULER = noise_scheduler(Denoiser())
+
+
 class Autoencoder(nn.Module):
     """A posterior that is given, and a decoder that answers `restored`."""
 
@@ -162,8 +290,8 @@ def test_what_is_decoded_is_the_mean_and_the_drawn_number_of_deviations():
 
 @pytest.mark.parametrize(
     "objective",
-    [AutoencoderLoss(1.0, (4, 2, 2)), DenoisingLoss(noise_scheduler(Denoiser()), 0.1, NO_LABEL, (4, 2, 2))],
-    ids=["autoencoder", "denoiser"],
+    [AutoencoderLoss(1.0, (4, 2, 2)), DenoisingLoss(SCHEDULER, 0.1, NO_LABEL, (4, 2, 2), "std"), flow(0.1, "mirrored")],
+    ids=["autoencoder", "denoiser", "flow"],
 )
 def test_draws_are_those_of_their_generator_and_their_first_axis_is_the_batch(objective):
     first, again = (objective.draw(7, np.random.default_rng(4)) for _ in range(2))

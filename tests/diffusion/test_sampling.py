@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedsyn.config import Denoiser
-from fedsyn.diffusion.sampling import SAMPLERS, sample_latents
+from fedsyn.diffusion.sampling import FLOW_SAMPLERS, SAMPLERS, sample_latents
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
 
@@ -136,6 +136,13 @@ def test_samples_have_the_mean_and_spread_of_the_data(sampler):
     assert float(drawn.std()) == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_noise_arrives_at_the_latent_that_the_equation_says(sampler):
+    """Normal data: the probability flow stretches noise to the data's spread and shifts it to their mean."""
+    drawn = sample(Gaussian(), sampler=sampler, steps=100, guidance_scale=1)
+    assert drawn == pytest.approx(1.5 + 0.5 * NOISE, abs=0.03)
+
+
 class Ideal(nn.Module):
     """The velocity of data that are all the same latent: every sampler must arrive there."""
 
@@ -154,3 +161,112 @@ class Ideal(nn.Module):
 def test_every_sampler_arrives_at_the_only_latent_there_is(sampler):
     latents = sample(Ideal(0.7), sampler=sampler, steps=10, guidance_scale=1)
     assert latents == pytest.approx(torch.full_like(latents, 0.7), abs=1e-3)
+
+
+# --- guidance on a part of the course ---
+
+
+class Counting(Linear):
+    """Knows how many latents it was asked for at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[float, int]] = []
+
+    def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        self.asked.append((float(timestep), len(x)))
+        return super().forward(x, timestep, class_labels)
+
+
+@pytest.mark.parametrize(
+    ("interval", "twice"),
+    [((0.0, 1.0), [999, 799, 599, 399, 199]), ((0.3, 0.7), [599, 399]), ((0.599, 0.6), [599]), ((0.0, 0.1), [])],
+)
+def test_outside_its_interval_guidance_asks_the_model_once(interval, twice):
+    model = Counting()
+    sample(model, sampler="ddim", guidance_scale=2.0, guidance_interval=interval)
+    assert [time for time, _ in model.asked] == [999, 799, 599, 399, 199]
+    assert [time for time, count in model.asked if count == 10] == twice
+    assert all(count == 5 for time, count in model.asked if time not in twice)
+
+
+def test_guidance_that_never_acts_is_the_conditional_model_and_one_that_always_does_is_the_default():
+    never = sample(Linear(), guidance_scale=3.0, guidance_interval=(0.0, 0.1))
+    assert torch.equal(never, sample(Linear(), guidance_scale=1))
+    always = sample(Linear(), guidance_scale=3.0, guidance_interval=(0.0, 1.0))
+    assert torch.equal(always, sample(Linear(), guidance_scale=3.0))
+    assert (always - never).abs().max() > 1e-3
+
+
+# --- flow matching ---
+
+FLOW = SETTINGS.model_copy(update={"prediction": "flow"})
+
+
+class GaussianFlow(nn.Module):
+    """The exact direction, E[e - x0 | x], of latents that are normal with mean 1.5 and standard deviation 0.5."""
+
+    def __init__(self, timesteps: int = 1000) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(num_class_embeds=4)
+        self.timesteps = timesteps
+
+    def forward(self, x: Tensor, timestep: Tensor, class_labels: Tensor) -> SimpleNamespace:
+        s = float(timestep) / self.timesteps
+        centred = (x - (1 - s) * 1.5) / ((1 - s) ** 2 * 0.25 + s**2)
+        return SimpleNamespace(sample=s * centred - 1.5 - 0.25 * (1 - s) * centred)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "within"), [("euler", 200, 0.03), ("dpm-solver++", 40, 0.01), ("unipc", 20, 0.02)]
+)
+def test_every_noise_flows_to_the_latent_that_the_equation_says(sampler, steps, within):
+    drawn = sample(GaussianFlow(), settings=FLOW, sampler=sampler, steps=steps, guidance_scale=1)
+    assert drawn == pytest.approx(1.5 + 0.5 * NOISE, abs=within)
+
+
+@pytest.mark.parametrize("sampler", list(FLOW_SAMPLERS))
+def test_a_flow_of_few_time_steps_begins_at_pure_noise_and_knows_its_time_to_the_fraction(sampler):
+    settings = FLOW.model_copy(update={"timesteps": 10})
+    coarse = sample(GaussianFlow(10), settings=settings, sampler=sampler, steps=10, guidance_scale=1)
+    fine = sample(GaussianFlow(), settings=FLOW, sampler=sampler, steps=10, guidance_scale=1)
+    assert (coarse - fine).abs().max() < 1e-4
+
+
+def test_one_step_of_euler_goes_to_the_mean_and_two_steps_half_way_first():
+    once = sample(GaussianFlow(), settings=FLOW, sampler="euler", steps=1, guidance_scale=1)
+    assert once == pytest.approx(torch.full_like(once, 1.5), abs=1e-5)  # at s = 1 nothing else is known
+    # x = (z + 1.5) / 2 at s = 1/2, where the variance is 1/16 + 1/4: e - x0 is 3/8 of 16/5 (x - 3/4), less 1.5
+    twice = sample(GaussianFlow(), settings=FLOW, sampler="euler", steps=2, guidance_scale=1)
+    half = (NOISE + 1.5) / 2
+    assert twice == pytest.approx(half - 0.5 * (1.2 * (half - 0.75) - 1.5), abs=1e-5)
+
+
+def naive_euler(steps: int, w: float) -> Tensor:
+    x, model = NOISE.double(), Linear()
+    for i in range(steps):
+        s = 1 - i / steps
+        conditional = model(x, torch.tensor(1000 * s), LABELS).sample
+        unconditional = model(x, torch.tensor(1000 * s), torch.full_like(LABELS, 3)).sample
+        x = x - (unconditional + w * (conditional - unconditional)) / steps
+    return x
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
+def test_euler_agrees_with_its_formula(guidance_scale):
+    fast = sample(Linear(), settings=FLOW, sampler="euler", steps=4, guidance_scale=guidance_scale)
+    assert (fast - naive_euler(4, guidance_scale)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("sampler", list(FLOW_SAMPLERS))
+def test_a_flowing_latent_does_not_depend_on_the_batch_it_is_drawn_in(unet, sampler):
+    together = sample(unet, settings=FLOW, sampler=sampler)
+    alone = torch.cat([sample(unet, slice(row, row + 1), FLOW, sampler=sampler) for row in range(5)])
+    assert torch.isfinite(together).all()
+    assert (together - alone).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("settings", "sampler"), [(FLOW, "ddim"), (SETTINGS, "euler")])
+def test_a_sampler_of_the_other_kind_is_refused_with_those_that_fit(settings, sampler):
+    with pytest.raises(ValueError, match=rf"synthesis\.sampler must be one of .*dpm-solver.*, got '{sampler}'"):
+        sample(Linear(), settings=settings, sampler=sampler)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fedsyn.config import Autoencoder, Denoiser, Execution, FederatedTraining
-from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss
+from fedsyn.diffusion.objectives import AutoencoderLoss, DenoisingLoss, FlowMatchingLoss, denoising_loss
 from fedsyn.federated.classification import CrossEntropy
 from fedsyn.federated.client import Client, Training, group_by_client
 from fedsyn.federated.engines.choice import choose, num_workers, worker_devices
@@ -175,15 +175,26 @@ def test_a_loss_that_is_compiled_agrees():
     assert (results[0] - results[1]).abs().max() < 1e-9
 
 
-def latent_problem() -> tuple[nn.Module, list[Client], DenoisingLoss]:
-    settings, rng = Denoiser(channels=(8, 16)), np.random.default_rng(0)
+Problem = tuple[nn.Module, list[Client], DenoisingLoss | FlowMatchingLoss]
+
+
+def latent_problem(second: str | None = None, **changes) -> Problem:
+    settings, rng = Denoiser(channels=(8, 16), **changes), np.random.default_rng(0)
     latents = torch.from_numpy(rng.standard_normal((30, 4, 4, 4), np.float32))
-    clients = group_by_client(
-        rng.integers(0, 3, 30), np.arange(30), (latents, torch.from_numpy(rng.integers(0, 3, 30)))
-    )
+    owner, labels = rng.integers(0, 3, 30), torch.from_numpy(rng.integers(0, 3, 30))
+    tensors = (latents, labels) if second is None else (latents, labels, latents.flip(-1).abs().half())
     model = build_denoiser(settings, 4, 4, 3)
     initialize(model, 0, "denoiser")
-    return model, clients, DenoisingLoss(noise_scheduler(settings), 0.1, 3, (4, 4, 4))
+    objective = denoising_loss(settings, noise_scheduler(settings), 3, (4, 4, 4), second)
+    return model, group_by_client(owner, np.arange(30), tensors), objective
+
+
+def flow_problem() -> Problem:
+    return latent_problem("mirrored", prediction="flow")
+
+
+def weighted_problem() -> Problem:
+    return latent_problem("std", min_snr_gamma=5)
 
 
 def image_problem() -> tuple[nn.Module, list[Client], AutoencoderLoss]:
@@ -198,7 +209,7 @@ def image_problem() -> tuple[nn.Module, list[Client], AutoencoderLoss]:
     )
 
 
-@pytest.mark.parametrize("problem", [latent_problem, image_problem])
+@pytest.mark.parametrize("problem", [latent_problem, flow_problem, weighted_problem, image_problem])
 def test_autoencoder_and_denoiser_train_the_same_on_every_engine(problem):
     chosen = FederatedTraining(rounds=2, batch_size=8, learning_rate=0.01)
     results = {}

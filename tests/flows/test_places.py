@@ -15,6 +15,12 @@ def experiment(root: Path | str | None) -> Experiment:
     return Experiment.model_validate({"dataset": {"name": "mnist", "root": None if root is None else str(root)}})
 
 
+OWN_FILES = {
+    "autoencoder.pretrained": lambda path: {"autoencoder": {"kind": "pretrained", "pretrained": path}},
+    "quality.inception": lambda path: {"quality": {"inception": path}},
+}
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
     """A data folder of the machine, beside another folder."""
@@ -48,6 +54,14 @@ def test_data_elsewhere_are_refused_with_the_folders_that_there_are(data, root):
     with pytest.raises(ValueError, match=r"dataset\.root must lie in a data folder.*FEDSYN_DATA") as error:
         refuse_other_places(experiment(root if root == "~" else data.parent / root), {})
     assert f"({data}, {data.parent / 'other'}, /usr/share/datasets)" in str(error.value)
+
+
+@pytest.mark.parametrize("field", OWN_FILES)
+def test_a_user_s_own_weights_must_lie_there_too(data, field):
+    refuse_other_places(Experiment.model_validate(OWN_FILES[field](str(data / "weights"))), {})
+    for place in (data.parent / "secret" / "weights", data / ".." / "secret", "/etc/passwd"):
+        with pytest.raises(ValueError, match=rf"{field} must lie in a data folder.*got '{place}'; set FEDSYN_DATA"):
+            refuse_other_places(Experiment.model_validate(OWN_FILES[field](str(place))), {})
 
 
 def test_a_link_counts_as_what_it_leads_to(data):
