@@ -60,9 +60,10 @@ class TrainingState:
         return TrainingState(**tensors, memory=memory, **course)
 
 
-def restored(checkpoints: Checkpoints, device: torch.device) -> TrainingState | None:
-    """The state that an earlier attempt has kept, or None."""
-    chain = checkpoints.chain()
+def restored(checkpoints: Checkpoints, rounds: int, device: torch.device) -> TrainingState | None:
+    """The state that an earlier attempt of a training over `rounds` rounds has kept, or None. What lies beyond them in
+    the chain belongs to the training after it."""
+    chain = [found for found in checkpoints.chain() if found.stop <= rounds]
     if not chain:
         return None
     logger.info("going on after round %d", chain[-1].stop)

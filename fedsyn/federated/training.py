@@ -81,7 +81,7 @@ def federated_training(
     model.train()
     with arithmetic(settings), flattened(model) as flat, open_engine(flat, clients, training, execution) as engine:
         if state is None and checkpoints is not None:
-            state = restored(checkpoints, flat.weights.device)
+            state = restored(checkpoints, settings.rounds, flat.weights.device)
         if state is None:
             state = TrainingState(flat.weights.clone(), flat.statistics.clone())
             state.averaged = state.weights.clone() if settings.ema_decay else None
