@@ -81,16 +81,17 @@ SELF_TRAINING = Stage(
     "self_training", 1, ("seed", "classifier", "baselines"), ("dataset", "partition", "classifier", "selection")
 )
 JUDGE = Stage("judge", 1, ("judge",), ("dataset",))
+QUALITY = Stage("quality", 1, ("seed", "judge", "quality"), ("dataset", "partition", "selection", "synthesis", "judge"))
 REPORT = Stage(
     "report",
-    3,
+    4,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
-        "synthesis", "retrain", "report",
+        "synthesis", "retrain", "judge", "quality", "report",
     ),
     (
         "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents", "denoiser",
-        "synthesis", "retrain", "bounds", "self_training",
+        "synthesis", "retrain", "bounds", "self_training", "quality",
     ),
 )  # fmt: skip
 
@@ -108,6 +109,7 @@ STAGES: tuple[Stage, ...] = (
     BOUNDS,
     SELF_TRAINING,
     JUDGE,
+    QUALITY,
     REPORT,
 )
 """Every stage, each after all of its inputs."""
