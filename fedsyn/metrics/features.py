@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,10 +30,11 @@ class Embedding:
 def judge_network(judge: nn.Module) -> Network:
     """A classifier with `features` and `head`, as a network: its features are the last layer's inputs."""
     judge.eval()
+    body, head = (cast(Callable[[Tensor], Tensor], getattr(judge, name)) for name in ("features", "head"))
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = judge.features(to_input(images))
-        return features, judge.head(features).softmax(1)
+        features = body(to_input(images))
+        return features, head(features).softmax(1)
 
     return network
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 
-class ResNet18(ResNet):  # type: ignore[misc]  # torchvision is half-typed
+class ResNet18(ResNet):
     """ResNet-18 with the CIFAR stem of He et al. (2016): 3 x 3, stride 1, no pooling, for images of about 32 pixels."""
 
     def __init__(self, channels: int, num_classes: int, norm: Callable[[int], nn.Module]) -> None:

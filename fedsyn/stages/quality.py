@@ -127,8 +127,8 @@ def _sets(inputs: Mapping[str, Artifact], num_classes: int, seed: int, most: int
     made, rows = load_images(inputs["synthesis"])
     synthetic = Images(made, rows["class_id"].to_numpy(np.int64), np.arange(len(rows)))
 
-    sizes = (np.bincount(images.labels, minlength=num_classes) for images in (synthetic, training))
-    counts = common_counts(*sizes, most)
+    made_of_each, real_of_each = (np.bincount(images.labels, minlength=num_classes) for images in (synthetic, training))
+    counts = common_counts(made_of_each, real_of_each, most)
     return Sets(
         synthetic,
         test,
