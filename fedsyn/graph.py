@@ -4,6 +4,8 @@
                    |                                                   +-> denoiser -> synthesis -> retrain -> report
                    +-> autoencoder -> latents -------------------------+
 
+    dataset -> judge -> quality <- partition, selection, synthesis; the report reads it
+
 The function of a stage is `run` in `fedsyn/stages/<name>.py`; it is imported only when the stage has to run, so
 that reading the graph, or a run whose stages are all cached, never pays for PyTorch.
 """

@@ -52,7 +52,9 @@ def beside_nearest(
     figure = new_figure(theme, height=min(per_block * min(tile, 0.75) + 0.5, 14))
     for block, axes in enumerate(figure.subplots(1, blocks, squeeze=False)[0]):
         chosen = slice(block * per_block, min((block + 1) * per_block, num_classes))
-        _show(axes, mosaic(pairs[chosen], images_per_class, theme), theme, "Pairs: synthetic, nearest training image")
+        parted = [_with_seam(images, theme) for images in pairs[chosen]]
+        title = "Pairs: a synthetic image, its nearest training image"
+        _show(axes, mosaic(parted, images_per_class, theme), theme, title)
         _name_rows(axes, class_names[chosen])
     return figure
 
@@ -90,6 +92,15 @@ def decode(png: bytes) -> np.ndarray:
     """The pixels of a stored image, (H, W, 1 or 3) uint8."""
     pixels = np.asarray(Image.open(io.BytesIO(png)))
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _with_seam(pairs: np.ndarray, theme: Theme) -> np.ndarray:
+    """Pairs (n, H, 2 W, 1 or 3) with a hairline of paper in the middle, in three channels."""
+    count, height, width, _ = pairs.shape
+    paper = np.round(255 * np.array(to_rgb(theme.paper))).astype(np.uint8)
+    seam = np.broadcast_to(paper, (count, height, max(1, height // 20), 3))
+    left, right = np.split(np.broadcast_to(pairs, (count, height, width, 3)), 2, axis=2)
+    return np.concatenate([left, seam, right], axis=2)
 
 
 def _name_rows(axes: Axes, class_names: Sequence[str]) -> None:

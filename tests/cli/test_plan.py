@@ -30,7 +30,7 @@ def would_run(steps: dict[str, tuple[str, str]]) -> list[str]:
 
 def test_of_a_whole_run_everything_is_cached(run_store):
     assert would_run(plan(run_store)) == []
-    assert "All 11 stages are in the store." in invoke("plan", "--store", run_store.root).stdout
+    assert "All 15 stages are in the store." in invoke("plan", "--store", run_store.root).stdout
 
 
 def test_in_an_empty_store_everything_would_run(tmp_path):
