@@ -4,6 +4,8 @@
                    |                                                   +-> denoiser -> synthesis -> retrain -> report
                    +-> autoencoder -> latents -------------------------+
 
+    dataset -> judge -> quality <- partition, selection, synthesis; the report reads it
+
 The function of a stage is `run` in `fedsyn/stages/<name>.py`; it is imported only when the stage has to run, so
 that reading the graph, or a run whose stages are all cached, never pays for PyTorch.
 """
@@ -81,16 +83,17 @@ SELF_TRAINING = Stage(
     "self_training", 2, ("seed", "classifier", "baselines"), ("dataset", "partition", "classifier", "selection")
 )
 JUDGE = Stage("judge", 2, ("judge",), ("dataset",))
+QUALITY = Stage("quality", 1, ("seed", "judge", "quality"), ("dataset", "partition", "selection", "synthesis", "judge"))
 REPORT = Stage(
     "report",
     4,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
-        "synthesis", "retrain", "report",
+        "synthesis", "retrain", "judge", "quality", "report",
     ),
     (
         "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents", "denoiser",
-        "synthesis", "retrain", "bounds", "self_training",
+        "synthesis", "retrain", "bounds", "self_training", "quality",
     ),
 )  # fmt: skip
 
@@ -108,6 +111,7 @@ STAGES: tuple[Stage, ...] = (
     BOUNDS,
     SELF_TRAINING,
     JUDGE,
+    QUALITY,
     REPORT,
 )
 """Every stage, each after all of its inputs."""

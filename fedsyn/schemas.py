@@ -58,6 +58,33 @@ PLAN = pa.schema(
         ("kept", pa.int32()),
     ]
 )
+NEAREST = pa.schema(
+    [
+        ("row", pa.int64()),  # of synthesis/images.parquet, or the sample id of a test image
+        ("class_id", pa.int16()),
+        ("sample_id", pa.int64()),  # the nearest training image of the denoiser
+        ("distance", pa.float64()),  # root mean squared difference of a pixel, from 0 to 1
+        ("ratio", pa.float64()),  # to the mean distance of the nearest training images
+        ("memorised", pa.bool_()),
+    ]
+)
+IMAGE_QUALITY = pa.schema(
+    [
+        ("class_id", pa.int16()),
+        ("images", pa.int64()),
+        ("class_agreement", pa.float64()),  # of the judge; `_real`: on test images, here and below
+        ("class_agreement_real", pa.float64()),
+        ("classification_accuracy", pa.float64()),
+        ("classification_accuracy_real", pa.float64()),  # of a training on real images, as many of each class
+        ("diversity", pa.float64()),  # mean distance of two images of the class in judge features
+        ("diversity_real", pa.float64()),
+        ("relative_diversity", pa.float64()),
+        ("nearest_distance", pa.float64()),  # median
+        ("nearest_distance_real", pa.float64()),
+        ("memorised_share", pa.float64()),
+        ("memorised_share_real", pa.float64()),
+    ]
+)
 SYNTHETIC_IMAGES = pa.schema(
     [
         ("client_id", pa.int16()),

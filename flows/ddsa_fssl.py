@@ -27,6 +27,7 @@ from tasks.judge import judge
 from tasks.latents import latents
 from tasks.partition import partition
 from tasks.pseudo_labels import pseudo_labels
+from tasks.quality import quality
 from tasks.report import report
 from tasks.retrain import retrain
 from tasks.selection import selection
@@ -141,6 +142,7 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
     limits = bounds(**common, dataset=data, partition=split)
     rival = self_training(**common, dataset=data, partition=split, classifier=first, selection=selected)
     expert = judge(**common, dataset=data)
+    verdict = quality(**common, dataset=data, partition=split, selection=selected, synthesis=synthetic, judge=expert)
     page = report(
         **common,
         dataset=data,
@@ -155,10 +157,11 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
         retrain=second,
         bounds=limits,
         self_training=rival,
+        quality=verdict,
     )
     states = [
         *(data, split, first, predicted, selected, codec, encoded, generator, synthetic, second),
-        *(limits, rival, expert, page),
+        *(limits, rival, expert, verdict, page),
     ]
     return {result.manifest.stage: result for result in map(outcome, states)}
 

@@ -19,6 +19,7 @@ SHOWN_FIGURES = {
     "pseudo_labels": "Precision and coverage of the pseudo-labels",
     "confusion": "Which class is taken for which",
     "real_beside_synthetic": "Real beside synthetic",
+    "nearest_training_images": "Synthetic images beside their nearest training image",
 }
 """Figures of the report that Prefect's UI shows, and their titles."""
 
@@ -37,6 +38,9 @@ def report(
     denoiser: Manifest,
     synthesis: Manifest,
     retrain: Manifest,
+    bounds: Manifest,
+    self_training: Manifest,
+    quality: Manifest,
 ) -> Published:
     """Pictures, tables and one page; shown in Prefect's UI too."""
     published = publish(
@@ -53,6 +57,9 @@ def report(
         denoiser=denoiser,
         synthesis=synthesis,
         retrain=retrain,
+        bounds=bounds,
+        self_training=self_training,
+        quality=quality,
     )
     artifact = store_of(execution).open(manifest_of(published))
     with shown("the result"):

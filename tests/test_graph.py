@@ -31,7 +31,7 @@ def at_or_after(readers: set[str]) -> set[str]:
 
 
 def test_names_are_unique():
-    assert len(set(NAMES)) == len(NAMES) == 14
+    assert len(set(NAMES)) == len(NAMES) == 15
 
 
 def test_every_stage_stands_after_its_inputs():
@@ -62,6 +62,8 @@ def test_a_stage_function_takes_exactly_the_sections_that_its_key_covers(stage):
         ("denoiser", {"timesteps": 500}),
         ("synthesis", {"guidance_scale": 2.5}),
         ("retrain", {"warm_start": True}),
+        ("judge", {"rounds": 21}),
+        ("quality", {"neighbours": 3}),
         ("report", {"images_per_class": 9}),
     ],
 )
@@ -70,8 +72,8 @@ def test_a_change_of_a_section_changes_the_keys_of_its_readers_and_of_all_after_
     assert changed(**{section: value}) == at_or_after(readers)
 
 
-def test_a_change_of_the_guidance_scale_repeats_synthesis_retraining_and_report_only():
-    assert changed(synthesis={"guidance_scale": 2.5}) == {"synthesis", "retrain", "report"}
+def test_a_change_of_the_guidance_scale_repeats_synthesis_and_what_follows_from_its_images_only():
+    assert changed(synthesis={"guidance_scale": 2.5}) == {"synthesis", "retrain", "quality", "report"}
 
 
 def test_a_change_of_the_selection_leaves_classifier_and_autoencoder_alone():
@@ -81,12 +83,19 @@ def test_a_change_of_the_selection_leaves_classifier_and_autoencoder_alone():
         "denoiser",
         "synthesis",
         "retrain",
+        "self_training",
+        "quality",
         "report",
     }
 
 
+def test_another_judge_or_measure_trains_nothing_that_it_judges():
+    assert changed(judge={"width": 64}) == {"judge", "quality", "report"}
+    assert changed(quality={"memorised_ratio": 0.3}) == {"quality", "report"}
+
+
 def test_a_change_of_the_autoencoder_leaves_the_pseudo_labels_alone():
-    after = {"autoencoder", "latents", "denoiser", "synthesis", "retrain", "report"}
+    after = {"autoencoder", "latents", "denoiser", "synthesis", "retrain", "quality", "report"}
     assert changed(autoencoder={"latent_channels": 3}) == after
 
 
@@ -103,7 +112,7 @@ def test_a_change_of_the_autoencoder_leaves_the_pseudo_labels_alone():
     ids=lambda section: next(iter(section)),
 )
 def test_how_a_federation_trains_is_part_of_the_keys_of_both_classifiers(section):
-    after = {"pseudo_labels", "selection", "denoiser", "synthesis", "report"}
+    after = {"pseudo_labels", "selection", "denoiser", "synthesis", "quality", "report"}
     assert changed(classifier=section) == {"classifier", "retrain", "bounds", "self_training"} | after
 
 

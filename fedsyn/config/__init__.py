@@ -6,10 +6,11 @@ Both are frozen and validated at the door; their descriptions are the form in Pr
 from fedsyn.config.classification import Baselines, Classifier, Judge, Retrain
 from fedsyn.config.data import Dataset, Partition
 from fedsyn.config.execution import OF_THE_MACHINE, Execution, variable
-from fedsyn.config.experiment import Experiment, Quality, Report
+from fedsyn.config.experiment import Experiment, Report
 from fedsyn.config.federated import FederatedTraining, Privacy, Server
 from fedsyn.config.generation import Autoencoder, Denoiser, Latents, Synthesis
 from fedsyn.config.labels import PseudoLabels, Selection
+from fedsyn.config.quality import Quality
 from fedsyn.config.section import NOT_IN_KEY, Section
 
 __all__ = [

@@ -6,22 +6,8 @@ from fedsyn.config.classification import Baselines, Classifier, Judge, Retrain
 from fedsyn.config.data import Dataset, Partition
 from fedsyn.config.generation import Autoencoder, Denoiser, Latents, Synthesis
 from fedsyn.config.labels import PseudoLabels, Selection
-from fedsyn.config.section import BY_CONTENT, Positive, Section
-
-
-class Quality(Section):
-    """How synthetic images are measured."""
-
-    neighbours: Positive = Field(5, description="Neighbours k of precision, recall, density and coverage")
-    most_images: int = Field(
-        10_000, ge=100, description="Most real and most synthetic images that distances are computed from, each"
-    )
-    inception: str | None = Field(
-        None,
-        description="File with the weights of torch-fidelity's Inception network, for FID, KID and IS; empty: the "
-        "judge's features alone",
-        json_schema_extra=BY_CONTENT,
-    )
+from fedsyn.config.quality import Quality
+from fedsyn.config.section import Section
 
 
 class Report(Section):

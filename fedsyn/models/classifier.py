@@ -50,10 +50,7 @@ def build_classifier(settings: Classifier, channels: int, height: int, width: in
     if settings.architecture == "cnn":
         model: nn.Module = SmallCNN(channels, height, width, num_classes, settings.width, norm)
     else:
-        from torchvision.models import resnet18
+        from fedsyn.models.resnet import ResNet18
 
-        model = resnet18(num_classes=num_classes, norm_layer=norm)
-        # The CIFAR stem of He et al. (2016): 3 x 3, stride 1, no pooling, for images of about 32 pixels.
-        model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
-        model.maxpool = nn.Identity()
+        model = ResNet18(channels, num_classes, norm)
     return model.to(memory_format=torch.channels_last)

@@ -59,6 +59,9 @@ class Evidence:
     histories: Mapping[str, pd.DataFrame]  # classifier, retrain, autoencoder, denoiser
     real: tuple[np.ndarray, ...]  # for each class (n, H, W, channels) uint8
     synthetic: tuple[np.ndarray, ...]
+    image_quality: pd.DataFrame  # of the synthetic images, one row a class
+    image_scores: Mapping[str, Mapping]  # by feature space, of synthetic and of real images
+    nearest: tuple[np.ndarray, ...]  # for each class pairs (n, H, 2 W, channels) uint8: synthetic, and nearest training
     reconstructions: Mapping[str, np.ndarray]  # original, reconstruction: (n, H, W, channels) uint8
 
     @property
@@ -118,6 +121,9 @@ def gather(
         synthetic=_synthetic_images(
             inputs["synthesis"].root / "images.parquet", info, shape[1], seed, images_per_class
         ),
+        image_quality=inputs["quality"].read_table("per_class"),
+        image_scores=inputs["quality"].read_json("scores")["spaces"],
+        nearest=_nearest_pairs(inputs, info, shape[1], images_per_class),
         reconstructions={name: value.numpy() for name, value in pictures.items()},
     )
 
@@ -149,14 +155,34 @@ def _synthetic_images(
     path: Path, info: Mapping[str, Any], num_classes: int, seed: int, most: int
 ) -> tuple[np.ndarray, ...]:
     class_ids = pq.read_table(path, columns=["class_id"])["class_id"].to_numpy()
-    stored = pyarrow.dataset.dataset(path)  # reads the chosen images, not all
+    chosen = (
+        _draw(np.flatnonzero(class_ids == class_id), seed, "synthetic images", class_id, most)
+        for class_id in range(num_classes)
+    )
+    return tuple(_stored_images(path, info, rows) for rows in chosen)
+
+
+def _stored_images(path: Path, info: Mapping[str, Any], rows: np.ndarray) -> np.ndarray:
+    """These rows' images (n, H, W, channels); no others are read."""
+    stored = pyarrow.dataset.dataset(path)
+    column = stored.take(rows, columns=["image"])["image"].to_pylist() if len(rows) else []
     shape = (info["height"], info["width"], info["channels"])
-    drawn = []
+    return np.array([decode(image["bytes"]) for image in column], np.uint8).reshape(-1, *shape)
+
+
+def _nearest_pairs(
+    inputs: Mapping[str, Artifact], info: Mapping[str, Any], num_classes: int, most: int
+) -> tuple[np.ndarray, ...]:
+    """For each class the synthetic images that look most like a copy, each beside its nearest training image."""
+    images = inputs["dataset"].read_tensors("images")["images"]
+    table = inputs["quality"].read_table("nearest").sort_values(["ratio", "row"])
+    pairs = []
     for class_id in range(num_classes):
-        rows = _draw(np.flatnonzero(class_ids == class_id), seed, "synthetic images", class_id, most)
-        column = stored.take(rows, columns=["image"])["image"].to_pylist() if len(rows) else []
-        drawn.append(np.array([decode(image["bytes"]) for image in column], np.uint8).reshape(-1, *shape))
-    return tuple(drawn)
+        found = table[table["class_id"] == class_id].head(most)
+        made = _stored_images(inputs["synthesis"].root / "images.parquet", info, found["row"].to_numpy(np.int64))
+        known = images[torch.tensor(found["sample_id"].to_numpy(np.int64))].numpy()
+        pairs.append(np.concatenate([made, known], axis=2))
+    return tuple(pairs)
 
 
 def _draw(candidates: np.ndarray, seed: int, purpose: str, class_id: int, most: int) -> np.ndarray:

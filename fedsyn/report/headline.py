@@ -7,6 +7,10 @@ from fedsyn.report.text import count, percent, points
 
 def headline_in_words(metrics: Mapping[str, float]) -> dict[str, str]:
     """The report's metrics as labelled text, for the terminal and for Prefect's table."""
+    images = {
+        "recognised by the judge": ("class_agreement", "class_agreement_real"),
+        "memorised": ("memorised_share", "memorised_share_real"),
+    }
     gain = points(metrics["gain"], digits=2)
     return {
         "labels-only accuracy": percent(metrics["labels_only_accuracy"], 2),
@@ -19,4 +23,9 @@ def headline_in_words(metrics: Mapping[str, float]) -> dict[str, str]:
         "pseudo-label precision, selected": percent(metrics["pseudo_label_precision"], 2),
         "pseudo-label coverage": percent(metrics["coverage"], 2),
         "synthetic images": count(metrics["images_kept"]),
+        **{
+            f"synthetic images, {words}": f"{percent(metrics[made], 2)} (real ones: {percent(metrics[real], 2)})"
+            for words, (made, real) in images.items()
+            if made in metrics
+        },
     }

@@ -17,6 +17,9 @@ from fedsyn.report.text import count, percent, points
 FEW_CALIBRATION_SAMPLES = 20  # a class; below it an estimated precision says little
 LOW_AGREEMENT = 0.5
 LOW_PSNR_DB = 18.0
+LOW_DIVERSITY = 0.5  # of real images, in judge features; below it a class has collapsed
+WEAK_JUDGE = 0.8
+MEMORISED = 0.01  # share of the images beyond that of real images that nobody trained on
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ def notes(evidence: Evidence, numbers: Mapping[str, float]) -> list[Note]:
         _about_selection,
         _about_estimates,
         _about_synthesis,
+        _about_images,
         _about_classes,
         _about_clients,
         _about_method,
@@ -149,6 +153,31 @@ def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
         yield Note(
             False,
             f"The budget of a client cut the plan: {count(made)} of {count(missing)} missing images were made.",
+        )
+
+
+def _about_images(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:
+    quality = evidence.image_quality
+    collapsed = quality["relative_diversity"] < LOW_DIVERSITY
+    if collapsed.any():
+        yield Note(
+            True,
+            f"Mode collapse: {_classes(evidence.class_names, collapsed, start=False)}. Synthetic images of"
+            f" {_are(collapsed.to_numpy(), 'this class', 'these classes')} differ from each other less than"
+            f" {percent(LOW_DIVERSITY, 0)} as much as real ones do, in judge features.",
+        )
+    copied, by_chance = numbers.get("memorised_share"), numbers.get("memorised_share_real", 0.0)
+    if copied is not None and copied > by_chance + MEMORISED:
+        yield Note(
+            True,
+            f"{percent(copied)} of the synthetic images are much closer to one training image of the denoiser than to"
+            f" the next ones, against {percent(by_chance)} of test images, which cannot be copies: it has memorised.",
+        )
+    known = numbers.get("class_agreement_real")
+    if known is not None and known < WEAK_JUDGE:
+        yield Note(
+            True,
+            f"The judge recognises only {percent(known)} of real test images: what it says of synthetic ones is weak.",
         )
 
 

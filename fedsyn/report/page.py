@@ -32,10 +32,12 @@ def render(
     plates: Sequence[Plate],
     images: Mapping[tuple[str, str], bytes],
     tables: tuple[pd.DataFrame, pd.DataFrame],
+    measures: pd.DataFrame,
 ) -> str:
     """The page as HTML.
 
-    `images`: PNG bytes by (name of the plate, name of the theme); `tables`: per class and per client.
+    `images`: PNG bytes by (name of the plate, name of the theme); `tables`: per class and per client; `measures`: of
+    the synthetic images.
     """
     environment = Environment(
         autoescape=True,
@@ -57,6 +59,8 @@ def render(
         source={key: base64.b64encode(image).decode("ascii") for key, image in images.items()},
         classes=classes,
         clients=clients,
+        measures=measures.to_dict("records"),
+        image_classes=evidence.image_quality.assign(class_name=evidence.class_names).to_dict("records"),
         sections={name: setting_rows(section) for name, section in evidence.settings.items()},
         traces=evidence.traces,
         trace_metrics=_trace_metrics,

@@ -38,11 +38,24 @@ def real_beside_synthetic(
             (columns[2 * block + 1], synthetic[chosen], "Synthetic"),
         ):
             _show(axes, mosaic(images, images_per_class, theme), theme, title)
-        names = [shorten(name) for name in class_names[chosen]]
-        first, rows = columns[2 * block], len(names)
-        height = first.get_images()[0].get_array().shape[0]
-        first.set_yticks((np.arange(rows) + 0.5) * (height / rows) - 0.5, names)
-        plain(first.get_yticklabels())
+        _name_rows(columns[2 * block], class_names[chosen])
+    return figure
+
+
+def beside_nearest(
+    pairs: Sequence[np.ndarray], class_names: Sequence[str], images_per_class: int, theme: Theme = LIGHT
+) -> Figure:
+    """A row for each class of pairs (n, H, 2 W, 1 or 3) uint8, n up to `images_per_class`; missing ones are empty."""
+    num_classes, blocks = len(class_names), 1 if len(class_names) <= ONE_BLOCK else 2
+    per_block = -(-num_classes // blocks)
+    tile = (WIDTH / blocks - 0.9) / (2 * images_per_class + 0.6)  # inches
+    figure = new_figure(theme, height=min(per_block * min(tile, 0.75) + 0.5, 14))
+    for block, axes in enumerate(figure.subplots(1, blocks, squeeze=False)[0]):
+        chosen = slice(block * per_block, min((block + 1) * per_block, num_classes))
+        parted = [_with_seam(images, theme) for images in pairs[chosen]]
+        title = "Pairs: a synthetic image, its nearest training image"
+        _show(axes, mosaic(parted, images_per_class, theme), theme, title)
+        _name_rows(axes, class_names[chosen])
     return figure
 
 
@@ -79,6 +92,21 @@ def decode(png: bytes) -> np.ndarray:
     """The pixels of a stored image, (H, W, 1 or 3) uint8."""
     pixels = np.asarray(Image.open(io.BytesIO(png)))
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _with_seam(pairs: np.ndarray, theme: Theme) -> np.ndarray:
+    """Pairs (n, H, 2 W, 1 or 3) with a hairline of paper in the middle, in three channels."""
+    count, height, width, _ = pairs.shape
+    paper = np.round(255 * np.array(to_rgb(theme.paper))).astype(np.uint8)
+    seam = np.broadcast_to(paper, (count, height, max(1, height // 20), 3))
+    left, right = np.split(np.broadcast_to(pairs, (count, height, width, 3)), 2, axis=2)
+    return np.concatenate([left, seam, right], axis=2)
+
+
+def _name_rows(axes: Axes, class_names: Sequence[str]) -> None:
+    rows, height = len(class_names), axes.get_ylim()[0] + 0.5
+    axes.set_yticks((np.arange(rows) + 0.5) * (height / rows) - 0.5, [shorten(name) for name in class_names])
+    plain(axes.get_yticklabels())
 
 
 def _show(axes: Axes, picture: np.ndarray, theme: Theme, title: str) -> None:

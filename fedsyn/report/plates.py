@@ -11,8 +11,9 @@ from fedsyn.report.clients import client_accuracy_change, synthesis_plan
 from fedsyn.report.curves import accuracy_by_round, training_losses
 from fedsyn.report.evidence import Evidence
 from fedsyn.report.heatmaps import confusion_matrices, partition_heatmaps
+from fedsyn.report.image_quality import class_by_class, where_images_lie
 from fedsyn.report.ladder import ladder
-from fedsyn.report.pictures import real_beside_synthetic, reconstruction_strip
+from fedsyn.report.pictures import beside_nearest, real_beside_synthetic, reconstruction_strip
 from fedsyn.report.quality import pseudo_label_quality
 from fedsyn.report.tables import headline, per_client
 from fedsyn.report.theme import Theme
@@ -104,6 +105,33 @@ def plates(evidence: Evidence) -> list[Plate]:
             lambda theme: real_beside_synthetic(
                 evidence.real, evidence.synthetic, names, settings.images_per_class, theme
             ),
+        ),
+        Plate(
+            "nearest_training_images",
+            "synthesis",
+            "The likeliest copies",
+            "For each class the synthetic images that lie closest to one training image of the denoiser in pixels,"
+            " compared with how close the next ones are. Look for pairs that are the same picture; blurred images of"
+            " a plain class are alike without being copies.",
+            lambda theme: beside_nearest(evidence.nearest, names, settings.images_per_class, theme),
+        ),
+        Plate(
+            "image_quality",
+            "synthesis",
+            "Do they show their class, and are they all the same?",
+            "Upper: share of a class's images that the judge recognises. Lower: mean distance of two synthetic images"
+            " of a class in judge features, in units of that of real test images. Look for bars below the dashed line"
+            " (the model makes one image again and again), and for classes far below the grey dot.",
+            lambda theme: class_by_class(evidence.image_quality, names, theme),
+        ),
+        Plate(
+            "image_support",
+            "synthesis",
+            "Where synthetic images lie among real ones",
+            "Shares of neighbourhoods in judge features, against the test set. Precision and density: synthetic images"
+            " lie where real ones do; recall and coverage: they lie everywhere that real ones do. Grey: as many real"
+            " training images of the same classes, which is what perfect images would score.",
+            lambda theme: where_images_lie(evidence.image_scores["judge features"], theme),
         ),
         Plate(
             "reconstructions",

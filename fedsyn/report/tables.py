@@ -7,6 +7,11 @@ from fedsyn.metrics.accuracy import accuracy, class_accuracy, client_accuracy
 from fedsyn.metrics.label_quality import share
 from fedsyn.report.evidence import Evidence
 
+MEASURES = (
+    "frechet_distance", "kernel_distance", "prediction_score", "precision", "recall", "density", "coverage"
+)  # fmt: skip
+"""Of a feature space, as they are read."""
+
 
 def per_class(evidence: Evidence) -> pd.DataFrame:
     """One row a class: accuracy of both classifiers, quality of the pseudo-labels, synthetic images."""
@@ -56,6 +61,22 @@ def per_client(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def image_measures(evidence: Evidence) -> pd.DataFrame:
+    """One row for each feature space and measure of the synthetic images: `space`, `measure`, `better`, and its value
+    for `synthetic` images and for `real` ones, as many of each class."""
+    rows = [
+        {
+            "space": space,
+            "measure": measure.replace("_", " "),
+            "better": "lower" if measure.endswith("distance") else "higher",
+            **{kind: np.nan if values[measure] is None else values[measure] for kind, values in kinds.items()},
+        }
+        for space, kinds in evidence.image_scores.items()
+        for measure in MEASURES
+    ]
+    return pd.DataFrame(rows, columns=["space", "measure", "better", "synthetic", "real"])
+
+
 def headline(evidence: Evidence) -> dict[str, float]:
     """The numbers of the run: shares as fractions, `test_psnr_db` in dB, NaN where nothing was counted."""
     before, after = accuracy(evidence.confusion_before), accuracy(evidence.confusion_after)
@@ -91,6 +112,12 @@ def headline(evidence: Evidence) -> dict[str, float]:
         "classifier_agreement": _of_stage(evidence, "synthesis", "classifier_agreement"),
         "test_psnr_db": _of_stage(evidence, "autoencoder", "test_psnr_db"),
         "test_ssim": _of_stage(evidence, "autoencoder", "test_ssim"),
+        **{
+            name: _of_stage(evidence, "quality", name)
+            for measure in ("class_agreement", "classification_accuracy", "judge_frechet_distance", "memorised_share")
+            for name in (measure, f"{measure}_real")
+        },
+        "least_diversity": _of_stage(evidence, "quality", "least_diversity"),
     }
 
 

@@ -91,9 +91,10 @@ def per_cent() -> PercentFormatter:
     return PercentFormatter(1, decimals=0, symbol=" %")
 
 
-def legend(axes: Axes, theme: Theme) -> None:
-    """A frameless legend of the axes at the figure's foot, where it can hide no data."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend(axes: Axes, theme: Theme, *more: Axes) -> None:
+    """A frameless legend of the axes, and of `more` of them, at the figure's foot, where it can hide no data."""
+    drawn = [each.get_legend_handles_labels() for each in (axes, *more)]
+    handles, labels = ([item for parts in kind for item in parts] for kind in zip(*drawn, strict=True))
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.legend(

@@ -9,8 +9,10 @@ from fedsyn.config import (
     Classifier,
     Dataset,
     Denoiser,
+    Judge,
     Partition,
     PseudoLabels,
+    Quality,
     Report,
     Retrain,
     Section,
@@ -23,7 +25,7 @@ from fedsyn.report.evidence import gather
 from fedsyn.report.notes import notes
 from fedsyn.report.page import render
 from fedsyn.report.plates import plates
-from fedsyn.report.tables import headline, per_class, per_client
+from fedsyn.report.tables import headline, image_measures, per_class, per_client
 from fedsyn.report.theme import DARK, LIGHT, png
 
 
@@ -42,6 +44,8 @@ def run(
     denoiser: Denoiser,
     synthesis: Synthesis,
     retrain: Retrain,
+    judge: Judge,
+    quality: Quality,
     report: Report,
 ) -> dict[str, float]:
     """Writes report.html, figures/*.png (dark ones in figures/dark/), summary.json, and per_class.parquet and
@@ -56,6 +60,8 @@ def run(
         "denoiser": denoiser,
         "synthesis": synthesis,
         "retrain": retrain,
+        "judge": judge,
+        "quality": quality,
         "report": report,
     }
     evidence = gather(inputs, settings, seed, report.images_per_class)
@@ -69,7 +75,7 @@ def run(
             output.path(f"{folder}/{plate.name}.png").write_bytes(images[plate.name, theme.name])
         context.progress(done, len(figures), "figures")
 
-    page = render(evidence, numbers, remarks, figures, images, (classes, clients))
+    page = render(evidence, numbers, remarks, figures, images, (classes, clients), image_measures(evidence))
     output.path("report.html").write_text(page, encoding="utf-8", newline="\n")
     output.write_table("per_class", classes, schemas.PER_CLASS)
     output.write_table("per_client", clients, schemas.PER_CLIENT)

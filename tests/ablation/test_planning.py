@@ -16,8 +16,9 @@ from tests.artifacts.damages import half_a_manifest
 STUDY = Study(name="guidance", grid={"synthesis.guidance_scale": [1.0, 2.0]}, seeds=[0, 1])
 RUNS = STUDY.runs()
 KEYS = keys_of_each_run(RUNS)
-ONCE_A_SEED = [stage.name for stage in STAGES[1:-3]]
-ONCE_A_RUN = ["synthesis", "retrain", "report"]
+ONCE = ["dataset", "judge"]
+ONCE_A_RUN = ["synthesis", "retrain", "quality", "report"]
+ONCE_A_SEED = [stage.name for stage in STAGES if stage.name not in ONCE + ONCE_A_RUN]
 
 
 @pytest.fixture
@@ -56,10 +57,11 @@ def test_data_that_are_not_there_are_refused():
 
 
 def test_in_an_empty_store_all_is_new_and_no_time_is_known(store):
-    """Two arms with two seeds: the data set once, up to the denoiser once a seed, the rest once a run."""
+    """Two arms with two seeds: the data set and its judge once, up to the denoiser once a seed, the rest once a run."""
     counts = counted(store)
     assert list(counts) == [stage.name for stage in STAGES]
-    assert counts["dataset"] == StageCount("dataset", runs=4, artifacts=1, cached=0, shared=1, seconds=None)
+    for name in ONCE:
+        assert counts[name] == StageCount(name, runs=4, artifacts=1, cached=0, shared=1, seconds=None)
     for name in ONCE_A_SEED:
         assert counts[name] == StageCount(name, runs=4, artifacts=2, cached=0, shared=2, seconds=None)
     for name in ONCE_A_RUN:
@@ -92,7 +94,7 @@ def test_of_a_store_with_all_runs_nothing_is_new(store):
         publish(store, known)
     counts = counted(store).values()
     assert sum(count.new for count in counts) == 0
-    assert sum(count.cached for count in counts) == 1 + 2 * len(ONCE_A_SEED) + 4 * len(ONCE_A_RUN)
+    assert sum(count.cached for count in counts) == len(ONCE) + 2 * len(ONCE_A_SEED) + 4 * len(ONCE_A_RUN)
 
 
 def test_what_is_gone_damaged_or_made_of_other_bytes_is_new(store):

@@ -30,22 +30,22 @@ def would_run(steps: dict[str, tuple[str, str]]) -> list[str]:
 
 def test_of_a_whole_run_everything_is_cached(run_store):
     assert would_run(plan(run_store)) == []
-    assert "All 11 stages are in the store." in invoke("plan", "--store", run_store.root).stdout
+    assert "All 15 stages are in the store." in invoke("plan", "--store", run_store.root).stdout
 
 
 def test_in_an_empty_store_everything_would_run(tmp_path):
     result = invoke("plan", "--store", tmp_path / "nowhere")
-    assert result.stdout.count("would run") == 12  # eleven stages and the sum
+    assert result.stdout.count("would run") == 16  # fifteen stages and the sum
     assert "nothing like it" in result.stdout
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_changed_field_is_named_where_it_is_read_and_what_follows_says_after_what(run_store):
     steps = plan(run_store, "synthesis.guidance_scale=2.5")
-    assert would_run(steps) == ["synthesis", "retrain", "report"]
+    assert would_run(steps) == ["synthesis", "retrain", "quality", "report"]
     assert steps["synthesis"][1] == "synthesis.guidance_scale 1.0 -> 2.5"
     assert steps["retrain"][1] == "after synthesis"
-    assert steps["report"][1] == "after synthesis, retrain"
+    assert steps["report"][1] == "after synthesis, retrain, quality"
 
 
 def test_a_field_of_an_input_is_named_too(run_store):

@@ -90,7 +90,13 @@ def test_a_second_run_is_cached_but_for_what_was_damaged_and_what_a_changed_fiel
     weights.write_bytes(content)
     process = fedsyn(home, store, **{"synthesis.guidance_scale": 1.0})
     shown = states(process.stdout)
-    assert [name for name in shown if shown[name] == "Completed"] == ["denoiser", "synthesis", "retrain", "report"]
+    assert [name for name in shown if shown[name] == "Completed"] == [
+        "denoiser",
+        "synthesis",
+        "retrain",
+        "quality",
+        "report",
+    ]
     assert len(shown) == len(STAGE_NAMES)
     assert "other bytes than its manifest says" in process.stdout + process.stderr
     assert len(list((store / "quarantine").iterdir())) == 1

@@ -35,10 +35,10 @@ def test_a_second_run_computes_nothing(finished):
     assert all(result.cached for result in finished[1].values())
 
 
-def test_a_change_of_guidance_runs_synthesis_retraining_and_report_only(finished, tmp_path):
+def test_a_change_of_guidance_runs_synthesis_and_what_follows_from_its_images_only(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "store")
     results = run(tmp_path / "store", load_experiment("digits", OVERRIDES | {"synthesis.guidance_scale": 2.0}))
-    assert [name for name in STAGE_NAMES if not results[name].cached] == ["synthesis", "retrain", "report"]
+    assert [name for name in STAGE_NAMES if not results[name].cached] == ["synthesis", "retrain", "quality", "report"]
 
 
 @pytest.mark.parametrize("stage", ["partition", "latents", "synthesis"])
@@ -49,9 +49,9 @@ def test_a_deleted_stage_runs_again_and_what_follows_is_cached(stage, finished, 
     assert [name for name in STAGE_NAMES if not results[name].cached] == [stage]
 
 
-def test_another_seed_shares_only_the_data_set():
+def test_another_seed_shares_only_the_data_set_and_its_judge():
     ours, theirs = pipeline.keys(EXPERIMENT), pipeline.keys(load_experiment("digits", OVERRIDES | {"seed": 1}))
-    assert [name for name in STAGE_NAMES if ours[name] == theirs[name]] == ["dataset"]
+    assert [name for name in STAGE_NAMES if ours[name] == theirs[name]] == ["dataset", "judge"]
 
 
 def test_the_plan_is_carried_out_to_the_image(finished):

@@ -23,6 +23,8 @@ OVERRIDES = {
     "synthesis.guidance_scale": 1.5,
     "judge.rounds": 1,
     "judge.local_steps": 2,
+    "quality.most_images": 100,
+    "quality.classification_rounds": 1,
 }
 EXPERIMENT = load_experiment("digits", OVERRIDES)
 STAGE_NAMES = [stage.name for stage in STAGES]

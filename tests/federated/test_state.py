@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedsyn.federated.state import TrainingState
+from fedsyn.artifacts import Checkpoints
+from fedsyn.federated.state import TrainingState, restored
 
 
 def numbers(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -81,3 +82,14 @@ def test_states_share_no_memory_and_no_history():
 def test_the_result_is_the_moving_average_where_there_is_one():
     assert STATE.result() is STATE.averaged
     assert replace(STATE, averaged=None).result() is STATE.weights
+
+
+def test_of_several_trainings_in_one_place_each_gets_its_own_state_back(tmp_path):
+    """The first has ended after 4 rounds, the second was stopped after 2."""
+    kept = Checkpoints(tmp_path)
+    kept.save(0, 4, "safetensors", replace(STATE, rounds_done=4).save)
+    kept.part(4).save(0, 2, "safetensors", STATE.save)
+    first, second = (restored(part, 4, torch.device("cpu")) for part in (kept, kept.part(4)))
+    assert first is not None
+    assert second is not None
+    assert (first.rounds_done, second.rounds_done) == (4, 2)

@@ -104,4 +104,4 @@ def test_a_deployments_batch_carries_out_its_runs_in_the_store_of_its_machine(ca
     assert manifest.metrics == {"runs": 2, "failed": 0}
     assert runs[runs["arm"] == "as it is"]["report"].unique().tolist() == [called[1]["report"].manifest.key]
     made = {name: len(list(machine.names(name))) for name in STAGE_NAMES}
-    assert [name for name in STAGE_NAMES if made[name] == 2] == ["synthesis", "retrain", "report"]
+    assert [name for name in STAGE_NAMES if made[name] == 2] == ["synthesis", "retrain", "quality", "report"]

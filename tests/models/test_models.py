@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from fedsyn.config import Autoencoder, Classifier, Denoiser
 from fedsyn.models.autoencoder import LatentAutoencoder, build_autoencoder, padded_size
@@ -45,6 +46,17 @@ def test_the_resnet_gives_a_logit_for_each_class_and_keeps_small_images_large():
     model = build_classifier(Classifier(architecture="resnet18"), 3, 32, 32, 7)
     assert model(pictures(2, 3, 32, 32)).shape == (2, 7)
     assert model.layer1(model.maxpool(model.conv1(pictures(1, 3, 32, 32)))).shape == (1, 64, 32, 32)
+
+
+def test_the_resnet_is_torchvisions_and_its_features_are_what_its_last_layer_reads():
+    model = build_classifier(Classifier(architecture="resnet18", normalization="batch"), 3, 16, 16, 7).eval()
+    twin = resnet18(num_classes=7)
+    twin.conv1, twin.maxpool = model.conv1, nn.Identity()
+    twin.load_state_dict(model.state_dict())
+    images = pictures(2, 3, 16, 16)
+    assert torch.equal(model(images), twin.eval()(images))
+    twin.fc = nn.Identity()
+    assert torch.equal(model.features(images), twin(images))
 
 
 def test_pooling_before_relu_is_relu_before_pooling():

@@ -17,6 +17,17 @@ from fedsyn.artifacts import Artifact, Attempt, Folder, Manifest
 from fedsyn.graph import REPORT
 
 Inputs = dict[str, Artifact]
+QUALITY = {
+    "class_agreement": 0.5,
+    "class_agreement_real": 0.75,
+    "classification_accuracy": 0.4,
+    "classification_accuracy_real": 0.6,
+    "judge_frechet_distance": 4.0,
+    "judge_frechet_distance_real": 0.25,
+    "memorised_share": 0.125,
+    "memorised_share_real": 0.0,
+    "least_diversity": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +51,7 @@ def make_inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Input
         _write_trainings(roots, test, np.arange(len(train), len(labels)), num_classes)
         _write_selection(roots, num_classes)
         _write_synthesis(roots["synthesis"], num_clients, num_classes, images)
+        _write_quality(roots["quality"], num_classes, len(train))
         pictures = torch.from_numpy(images[:20])
         roots["autoencoder"].write_tensors("reconstructions", {"original": pictures, "reconstruction": 255 - pictures})
         metrics = {
@@ -47,6 +59,7 @@ def make_inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Input
             "autoencoder": {"test_psnr_db": 12.0},
             "bounds": {"central_test_accuracy": 11 / 12},
             "self_training": {"test_accuracy": 9.5 / 12},
+            "quality": QUALITY,
         }
         return {name: Artifact(folder.root, _manifest(name, metrics.get(name, {}))) for name, folder in roots.items()}
 
@@ -140,6 +153,23 @@ def _write_synthesis(folder: Folder, num_clients: int, num_classes: int, images:
     arrays = {name: pa.array(np.asarray(values)) for name, values in table.items()}
     made = pa.table({**arrays, "seed": np.zeros(len(rows), np.int64), "image": pictures})
     pq.write_table(made.cast(schemas.SYNTHETIC_IMAGES), folder.path("images.parquet"))
+
+
+def _write_quality(folder: Folder, num_classes: int, num_train: int) -> None:
+    """Of class 0 all synthetic images are the same; the last class has none."""
+    nothing, kinds = np.arange(num_classes) == num_classes - 1, ("", "_real")
+    shares = ("class_agreement", "classification_accuracy", "nearest_distance", "memorised_share")
+    table = pd.DataFrame({"class_id": np.arange(num_classes), "images": np.where(nothing, 0, 8)}).assign(
+        **{f"{name}{kind}": np.where(nothing & (kind == ""), np.nan, 0.5) for name in shares for kind in kinds},
+        diversity=np.where(nothing, np.nan, np.minimum(np.arange(num_classes), 1.0)),
+        diversity_real=1.0,
+    )
+    folder.write_table("per_class", table.assign(relative_diversity=table["diversity"]), schemas.IMAGE_QUALITY)
+    near = pd.DataFrame({"row": [0, 3], "class_id": [0, 1], "sample_id": [num_train - 1, 0]})
+    folder.write_table("nearest", near.assign(distance=0.1, ratio=0.3, memorised=True), schemas.NEAREST)
+    measures = ("frechet_distance", "kernel_distance", "prediction_score", "precision", "recall", "density", "coverage")
+    values = dict(zip(measures, (4.0, 0.5, 2.0, 0.5, None, 1.25, 0.75), strict=True))
+    folder.write_json("scores", {"spaces": {"judge features": {"synthetic": values, "real": values | {"recall": 1.0}}}})
 
 
 def _png(image: np.ndarray) -> bytes:

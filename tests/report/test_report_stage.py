@@ -1,8 +1,10 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,12 +16,12 @@ from fedsyn.graph import REPORT
 from fedsyn.report.evidence import Evidence, gather
 from fedsyn.report.notes import notes, samples_for_bound
 from fedsyn.report.page import setting_rows
-from fedsyn.report.tables import headline
+from fedsyn.report.tables import headline, image_measures
 from fedsyn.stages.report import run
 
 Inputs = dict[str, Artifact]
 
-PLATES = 10
+PLATES = 13
 """Figures of a report, each in a light and a dark theme."""
 
 
@@ -142,6 +144,39 @@ def test_notes_come_from_the_data(inputs: Inputs) -> None:
     assert "worse than labels only" not in text
     cautions = [note.caution for note in found]
     assert cautions == sorted(cautions, reverse=True)
+
+
+def test_notes_say_what_is_wrong_with_the_images(inputs: Inputs) -> None:
+    evidence = evidence_of(inputs)
+    text = "\n".join(note.text for note in notes(evidence, headline(evidence)) if note.caution)
+    assert "Mode collapse: class cat." in text  # its diversity is 0; the last class has no images and so none
+    assert "12.5\u202f% of the synthetic images are much closer to one training image" in text
+    assert "The judge recognises only 75.0\u202f% of real test images" in text
+
+
+def test_images_without_fault_get_no_note(inputs: Inputs) -> None:
+    evidence = evidence_of(inputs)
+    fine = replace(evidence, image_quality=evidence.image_quality.assign(relative_diversity=0.9))
+    numbers = headline(fine) | {"memorised_share": 0.004, "class_agreement_real": 0.95}
+    text = "\n".join(note.text for note in notes(fine, numbers))
+    assert "collapse" not in text
+    assert "memorised" not in text
+    assert "judge" not in text
+
+
+def test_each_measure_of_the_images_stands_beside_that_of_real_ones(inputs: Inputs) -> None:
+    table = image_measures(evidence_of(inputs)).set_index("measure")
+    assert table.loc["frechet distance"].tolist() == ["judge features", "lower", 4, 4]
+    assert pd.isna(table["synthetic"]["recall"])
+    assert table["real"]["recall"] == 1
+
+
+def test_pairs_are_a_synthetic_image_and_its_nearest_training_image(inputs: Inputs) -> None:
+    evidence = evidence_of(inputs)
+    assert [pairs.shape for pairs in evidence.nearest] == [(1, 8, 16, 1), (1, 8, 16, 1), (0, 8, 16, 1)]
+    images = inputs["dataset"].read_tensors("images")["images"].numpy()
+    assert (evidence.nearest[0][0] == np.concatenate([images[0], images[17]], axis=1)).all()
+    assert (evidence.nearest[1][0] == np.concatenate([images[3], images[0]], axis=1)).all()
 
 
 def test_an_oracle_is_named_as_such(inputs: Inputs) -> None:
