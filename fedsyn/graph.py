@@ -66,7 +66,7 @@ LATENTS = Stage("latents", 1, (), ("dataset", "partition", "autoencoder"))
 DENOISER = Stage("denoiser", 2, ("seed", "denoiser"), ("partition", "selection", "latents"))
 SYNTHESIS = Stage(
     "synthesis",
-    1,
+    2,
     ("seed", "synthesis"),
     ("dataset", "partition", "classifier", "selection", "autoencoder", "latents", "denoiser"),
 )
