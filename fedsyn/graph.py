@@ -83,7 +83,7 @@ SELF_TRAINING = Stage(
 JUDGE = Stage("judge", 1, ("judge",), ("dataset",))
 REPORT = Stage(
     "report",
-    3,
+    4,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
         "synthesis", "retrain", "report",

@@ -6,7 +6,7 @@ from typing import cast
 
 from matplotlib.figure import Figure
 
-from fedsyn.config import Report, Selection
+from fedsyn.config import Report, Selection, Synthesis
 from fedsyn.report.clients import client_accuracy_change, synthesis_plan
 from fedsyn.report.curves import accuracy_by_round, training_losses
 from fedsyn.report.evidence import Evidence
@@ -38,6 +38,8 @@ def plates(evidence: Evidence) -> list[Plate]:
         cast(Report, evidence.settings["report"]),
     )
     target = selection.target_precision if selection.strategy == "threshold" else None
+    counted = cast(Synthesis, evidence.settings["synthesis"]).have
+    own = "labelled" if counted == "labels" else "labelled and pseudo-labelled"
     clients = per_client(evidence)
     before, after = (clients[f"{name}_accuracy"].to_numpy() for name in ("labels_only", "retrained"))
     return [
@@ -115,9 +117,9 @@ def plates(evidence: Evidence) -> list[Plate]:
             "synthesis_plan",
             "synthesis",
             "What each client was missing",
-            "Left: a client's labelled training images, what was synthesised for it, and its target. Right:"
+            f"Left: a client's {own} training images, what was synthesised for it, and its target. Right:"
             " the synthetic images by class; empty cells needed none. Look for bars that are nearly all"
             " synthetic.",
-            lambda theme: synthesis_plan(evidence.plan, names, theme),
+            lambda theme: synthesis_plan(evidence.plan, names, theme, own=own),
         ),
     ]
