@@ -163,7 +163,7 @@ def _about_filter(names: Sequence[str], plan: pd.DataFrame, dropped: float) -> I
             f"The filter dropped every synthetic image of {_classes(names, lost, start=False)}: the step-1 classifier"
             f" confirms none. Retraining has {_are(lost, 'its', 'their')} real images only.",
         )
-    most = sorted(np.flatnonzero(wanted > kept), key=lambda class_id: kept[class_id] - wanted[class_id])[:8]
+    most = sorted(np.flatnonzero(wanted > kept).tolist(), key=lambda class_id: kept[class_id] - wanted[class_id])[:8]
     shares = ", ".join(f"{count(wanted[c] - kept[c])} of {count(wanted[c])} of class {names[c]}" for c in most)
     which = f", {'among them' if (wanted > kept).sum() > len(most) else 'namely'} {shares}" if most else ""
     yield Note(False, f"The filter dropped {count(dropped)} of {count(wanted.sum())} synthetic images{which}.")

@@ -12,11 +12,13 @@ import torch
 
 from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder, Input, Store
-from fedsyn.config import Autoencoder, Classifier, Denoiser
+from fedsyn.config import Autoencoder, Classifier, Denoiser, Synthesis
+from fedsyn.context import Context
 from fedsyn.models.autoencoder import build_autoencoder
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
 from fedsyn.stages.classifier import ARCHITECTURE, build
+from fedsyn.stages.synthesis import run
 from tests import handmade
 
 INFO = {"name": "handmade", "class_names": ["cat", "dog", "owl"], "height": 6, "width": 6, "channels": 1}
@@ -45,9 +47,31 @@ def publish_inputs(
         "denoiser": lambda folder: _write_denoiser(folder, denoiser),
     }
     return {
-        name: handmade.publish(store, write, name, (keys or {}).get(name, handmade.KEY))
+        name: handmade.publish(
+            store, write, name, (keys or {}).get(name, handmade.KEY), metrics={"training_images": len(LABELS) + 2}
+        )
         for name, write in writers.items()
     }
+
+
+def publish_synthesis(
+    store: Store, inputs: Mapping[str, Artifact], seed: int = 0, key: str = handmade.KEY, **settings: object
+) -> Artifact:
+    """What the synthesis stage makes of these inputs, in a store."""
+    synthesis = Synthesis.model_validate({"target": "fixed", "per_class": 2, "steps": 3, **settings})
+    with store.work("synthesis", key) as work:
+        context = Context("synthesis", torch.device("cpu"), work.checkpoints)
+        metrics = run(inputs, work.draft, context, seed=seed, synthesis=synthesis)
+        manifest = handmade.manifest(
+            work.draft,
+            "synthesis",
+            key,
+            seed=seed,
+            inputs=as_read(inputs),
+            config={"seed": seed, "synthesis": synthesis.key_fields()},
+            metrics=metrics,
+        )
+        return store.publish(work.draft, manifest)
 
 
 def as_read(inputs: Mapping[str, Artifact]) -> dict[str, Input]:
