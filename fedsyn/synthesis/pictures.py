@@ -25,7 +25,7 @@ def to_png(image: np.ndarray) -> bytes:
 
 def from_png(png: bytes) -> np.ndarray:
     """The image of a PNG file, (H, W, C) uint8 with one channel or three."""
-    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    pixels = np.asarray(Image.open(io.BytesIO(png), formats=["PNG"]))
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
