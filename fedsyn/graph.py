@@ -68,7 +68,7 @@ LATENTS = Stage("latents", 2, ("latents",), ("dataset", "partition", "autoencode
 DENOISER = Stage("denoiser", 2, ("seed", "denoiser"), ("partition", "selection", "latents"))
 SYNTHESIS = Stage(
     "synthesis",
-    1,
+    2,
     ("seed", "synthesis"),
     ("dataset", "partition", "classifier", "selection", "autoencoder", "latents", "denoiser"),
 )

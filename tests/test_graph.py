@@ -83,7 +83,6 @@ def test_a_change_of_the_selection_leaves_classifier_and_autoencoder_alone():
         "denoiser",
         "synthesis",
         "retrain",
-        "self_training",
         "quality",
         "report",
     }

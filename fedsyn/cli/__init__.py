@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from fedsyn import __version__
 from fedsyn.artifacts import StoreError
-from fedsyn.cli import ablate, artifacts, plan, run, up
+from fedsyn.cli import ablate, artifacts, export, plan, run, up
 from fedsyn.cli.shared import Assignments, Preset, console, experiment_of, parse, refuse
 from fedsyn.presets import DEFAULT_PRESET, preset_names, preset_text
 
@@ -47,6 +47,7 @@ def main(
 app.command()(run.run)
 app.command()(plan.plan)
 app.command()(ablate.ablate)
+app.command()(export.export)
 app.command()(up.up)
 
 

@@ -17,7 +17,7 @@ from fedsyn.artifacts import Manifest, Store, StoreError
 from fedsyn.artifacts.cleaning import Extent, clean
 from fedsyn.artifacts.lineage import Ancestry, Identity
 from fedsyn.artifacts.manifest import stage_of
-from fedsyn.cli.shared import StoreUrl, browse, console, refuse
+from fedsyn.cli.shared import StoreUrl, browse, console, named, refuse
 from fedsyn.graph import STAGES
 from fedsyn.report.text import duration
 
@@ -52,7 +52,7 @@ def ls(
 def show(key: Key, store: StoreUrl = "artifacts") -> None:
     """Show all that is known of an artifact: settings, inputs, measurements, files, and who made it when on what."""
     opened = browse(store)
-    manifest = _named(opened, key)
+    manifest = named(opened, key)
     console.print(f"[bold]{manifest.stage}/{manifest.key}[/] in {opened.folder(manifest.stage, manifest.key)}")
     inputs = {name: read.key for name, read in manifest.inputs.items()}
     last = manifest.attempts[-1]
@@ -77,7 +77,7 @@ def show(key: Key, store: StoreUrl = "artifacts") -> None:
 def lineage(key: Key, store: StoreUrl = "artifacts") -> None:
     """Show what an artifact was made from, and that from what, as a tree."""
     opened = browse(store)
-    top = _named(opened, key)
+    top = named(opened, key)
     shown: set[tuple[str, str]] = set()
 
     def grow(tree: Tree, manifest: Manifest) -> None:
@@ -105,7 +105,7 @@ def lineage(key: Key, store: StoreUrl = "artifacts") -> None:
 def diff(before: Key, after: Key, store: StoreUrl = "artifacts") -> None:
     """Show in what two artifacts of a stage differ: settings (their inputs' too), measurements, files."""
     opened = browse(store)
-    one, other = _named(opened, before), _named(opened, after)
+    one, other = named(opened, before), named(opened, after)
     if one.stage != other.stage:
         refuse(f"the artifacts must be of one stage, got {one.stage}/{one.key} and {other.stage}/{other.key}")
     ancestry = Ancestry(map(Identity.of, _ancestors(opened, [one, other])))
@@ -175,14 +175,15 @@ def gc(
 
 
 @app.command()
-def export(
+def copy(
     key: Key,
     folder: Annotated[Path, typer.Argument(help="A folder to make")],
     store: StoreUrl = "artifacts",
 ) -> None:
-    """Copy an artifact's files, verified, into a new folder."""
+    """Copy an artifact's files, verified and as they are, into a new folder. (`fedsyn export` makes a model and a data
+    set for other libraries.)"""
     opened = browse(store)
-    manifest = _named(opened, key)
+    manifest = named(opened, key)
     if folder.exists():
         refuse(f"the folder must not be there yet, got {folder}")
     artifact = opened.open(manifest)
@@ -191,20 +192,6 @@ def export(
     except OSError as error:
         refuse(str(error))
     console.print(f"{len(manifest.files)} files, {decimal(manifest.size)}: {folder}", highlight=False, soft_wrap=True)
-
-
-def _named(store: Store, key: str) -> Manifest:
-    """The one artifact whose key, or stage/key, begins like `key`."""
-    found = [place for place in store.names() if key and (place[1].startswith(key) or "/".join(place).startswith(key))]
-    if not found:
-        refuse(f"no artifact has a key that begins with {key!r}; `fedsyn artifacts ls` lists them")
-    if len(found) > 1:
-        names = ", ".join("/".join(place) for place in found[:3])
-        refuse(f"{len(found)} artifacts have a key that begins with {key!r} ({names}, ...); give more of it")
-    manifest = store.manifest(*found[0])
-    if manifest is None:
-        refuse(f"the manifest of {'/'.join(found[0])} is damaged; the next run that needs it makes it again")
-    return manifest
 
 
 def _ancestors(store: Store, manifests: Sequence[Manifest]) -> Iterator[Manifest]:

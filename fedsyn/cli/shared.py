@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedsyn.artifacts import Store, open_store
+from fedsyn.artifacts import Manifest, Store, open_store
 from fedsyn.config import Experiment
 from fedsyn.data.catalogue import DatasetError, locate
 from fedsyn.presets import ConfigError, load_experiment, parse_assignments
@@ -59,3 +59,17 @@ def browse(store: str) -> Store:
     """The store that was named, for a command that reads manifests and ends."""
     gc.disable()  # with ten thousand manifests it would take a second, and free nothing
     return open_store(store)
+
+
+def named(store: Store, key: str) -> Manifest:
+    """The one artifact whose key, or stage/key, begins like `key`."""
+    found = [place for place in store.names() if key and (place[1].startswith(key) or "/".join(place).startswith(key))]
+    if not found:
+        refuse(f"no artifact has a key that begins with {key!r}; `fedsyn artifacts ls` lists them")
+    if len(found) > 1:
+        names = ", ".join("/".join(place) for place in found[:3])
+        refuse(f"{len(found)} artifacts have a key that begins with {key!r} ({names}, ...); give more of it")
+    manifest = store.manifest(*found[0])
+    if manifest is None:
+        refuse(f"the manifest of {'/'.join(found[0])} is damaged; the next run that needs it makes it again")
+    return manifest

@@ -129,12 +129,14 @@ class Synthesis(Section):
 
     target: Literal["absent", "balance", "global", "fixed"] = Field(
         "balance",
-        description="`absent`: only classes without a label at the client; `balance`: every class up to `per_class`; "
-        "`global`: the client's mixture becomes the global one; `fixed`: `per_class` synthetic images of every class",
+        description="`absent`: only classes of which the client has nothing; `balance`: every class up to `per_class`; "
+        "`global`: the client's mixture becomes the global one; `fixed`: `per_class` synthetic images of every class, "
+        "whatever the client has",
     )
     per_class: Positive | None = Field(
         None,
-        description="Images of a class after `absent` or `balance`; empty: as many as the client's largest class",
+        description="Images of a class after `absent` or `balance` (empty: as many as the client's largest class); "
+        "synthetic images of a class under `fixed`",
     )
     have: Literal["labels", "labels_and_pseudo_labels"] = Field(
         "labels", description="What a client has of a class, for the plan: its labels, or selected pseudo-labels too"
@@ -142,7 +144,7 @@ class Synthesis(Section):
     shared_pool: bool = Field(
         False,
         description="Draw one pool of images for all clients and deal it out, the same image to several: the global "
-        "model is the same for all, so this saves time and loses variety. Off in the paper",
+        "model is the same for all, so this saves time and loses variety. Off, as in the paper",
     )
     budget: Positive | None = Field(None, description="Most images that a client generates; empty: no limit")
     sampler: Literal["ddim", "dpm-solver++", "unipc", "euler"] = Field(
@@ -161,15 +163,19 @@ class Synthesis(Section):
     )
     batch_size: Positive | None = Field(
         128,
-        description="Images drawn at once; the noise of an image does not depend on it. Empty: what the memory holds",
+        description="Images drawn at once; the noise of an image does not depend on it. Empty: 128 on a CPU, on a GPU "
+        "what half of its memory holds",
     )
     filter: bool = Field(False, description="Keep only images whose class the step-1 classifier confirms")
 
     @model_validator(mode="after")
-    def _interval_ascends(self) -> "Synthesis":
+    def _fields_fit_together(self) -> "Synthesis":
+        if self.target == "fixed" and self.per_class is None:
+            raise ValueError("target 'fixed' needs per_class, the number of synthetic images of a class, got null")
         low, high = self.guidance_interval
         if low >= high:
             raise ValueError(
-                f"guidance_interval must ascend, got ({low:g}, {high:g}); guidance_scale 1 is no guidance at all"
+                f"guidance_interval must ascend, got [{low:g}, {high:g}]; use [0, 1] for guidance everywhere, and "
+                "guidance_scale 1 for none"
             )
         return self

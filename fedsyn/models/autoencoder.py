@@ -51,25 +51,27 @@ class Codec(nn.Module):
 
 
 class PixelCodec(Codec):
-    """No autoencoder: the latent is the padded image itself, without spread."""
+    """No autoencoder: the latent is the padded image itself, packed by `unshuffle` into more channels of fewer pixels,
+    without spread."""
 
-    def __init__(self, height: int, width: int, padded: int, channels: int) -> None:
+    def __init__(self, height: int, width: int, padded: int, channels: int, unshuffle: int) -> None:
         super().__init__(height, width, padded)
-        self.channels = channels
+        self.channels, self.unshuffle = channels, unshuffle
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        return self.channels, self.padded, self.padded
+        size = self.padded // self.unshuffle
+        return self.channels * self.unshuffle**2, size, size
 
     def layout(self) -> dict[str, int]:
-        return super().layout() | {"channels": self.channels}
+        return super().layout() | {"channels": self.channels, "unshuffle": self.unshuffle}
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.pad(images)
+        x = F.pixel_unshuffle(self.pad(images), self.unshuffle)
         return x, torch.zeros_like(x)
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.crop(latents)
+        return self.crop(F.pixel_shuffle(latents, self.unshuffle))
 
 
 class LatentAutoencoder(Codec):
@@ -113,7 +115,8 @@ def build_autoencoder(settings: Autoencoder, channels: int, height: int, width: 
         ValueError: the user's own autoencoder cannot be read, or does not fit the images.
     """
     if settings.kind == "pixel":
-        return PixelCodec(height, width, padded_to(HALVED, height, width), channels)
+        padded = padded_to(settings.unshuffle * HALVED, height, width)
+        return PixelCodec(height, width, padded, channels, settings.unshuffle)
     if settings.kind == "pretrained":
         return read_pretrained(str(settings.pretrained), channels, height, width)
     return build_kl_autoencoder(settings, channels, height, width)

@@ -11,10 +11,12 @@ from fedsyn.report.heatmaps import draw_counts
 from fedsyn.report.theme import LIGHT, Theme, dress, label_clients, legend, new_figure, per_cent
 
 
-def synthesis_plan(plan: pd.DataFrame, class_names: Sequence[str], theme: Theme = LIGHT) -> Figure:
+def synthesis_plan(
+    plan: pd.DataFrame, class_names: Sequence[str], theme: Theme = LIGHT, own: str = "labelled"
+) -> Figure:
     """Left: images of each client, real and synthetic, against its target. Right: synthetic images by class.
 
-    `plan`: the synthesis stage's table, one row for each client and class.
+    `plan`: the synthesis stage's table, one row for each client and class; `own`: what its `have` counts, in a word.
     """
     totals = plan.groupby("client_id")[["have", "target", "to_generate", "kept"]].sum()
     num_clients = len(totals)
@@ -24,7 +26,7 @@ def synthesis_plan(plan: pd.DataFrame, class_names: Sequence[str], theme: Theme 
 
     dress(left, theme, "Training images of each client", grid="x")
     y, thickness = np.arange(num_clients), 0.62 if num_clients <= 40 else 1.0
-    left.barh(y, have, thickness, color=theme.before, label="labelled")
+    left.barh(y, have, thickness, color=theme.before, label=own)
     left.barh(y, kept, thickness, left=have, color=theme.synthetic, label="synthetic")
     if dropped.any():
         left.barh(

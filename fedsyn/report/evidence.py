@@ -7,7 +7,7 @@ results have the same report, to the byte.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from fedsyn.artifacts import Artifact
-from fedsyn.config import Section
+from fedsyn.config import Section, Synthesis
 from fedsyn.metrics.accuracy import confusion_matrix, paired_gain
 from fedsyn.metrics.hidden import hidden_labels
 from fedsyn.randomness import generator
@@ -119,7 +119,12 @@ def gather(
         histories={name: inputs[name].read_table("history") for name in TRAININGS},
         real=_real_images(inputs["dataset"], by_role["labeled"], shape[1], seed, images_per_class),
         synthetic=_synthetic_images(
-            inputs["synthesis"].root / "images.parquet", info, shape[1], seed, images_per_class
+            inputs["synthesis"].root / "images.parquet",
+            info,
+            shape[1],
+            seed,
+            images_per_class,
+            shared=cast(Synthesis, settings["synthesis"]).shared_pool,
         ),
         image_quality=inputs["quality"].read_table("per_class"),
         image_scores=inputs["quality"].read_json("scores")["spaces"],
@@ -152,9 +157,12 @@ def _real_images(
 
 
 def _synthetic_images(
-    path: Path, info: Mapping[str, Any], num_classes: int, seed: int, most: int
+    path: Path, info: Mapping[str, Any], num_classes: int, seed: int, most: int, *, shared: bool
 ) -> tuple[np.ndarray, ...]:
-    class_ids = pq.read_table(path, columns=["class_id"])["class_id"].to_numpy()
+    rows = pq.read_table(path, columns=["class_id", "index"]).to_pandas()
+    class_ids = rows["class_id"].to_numpy()
+    if shared:  # one row of each picture, not one for each client that has it
+        class_ids = np.where(rows.duplicated(), -1, class_ids)
     chosen = (
         _draw(np.flatnonzero(class_ids == class_id), seed, "synthetic images", class_id, most)
         for class_id in range(num_classes)

@@ -147,7 +147,14 @@ def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
         )
     made, kept = numbers["images_generated"], numbers["images_kept"]
     if synthesis.filter and made:
-        yield Note(False, f"The filter dropped {count(made - kept)} of {count(made)} synthetic images.")
+        yield from _about_filter(evidence.class_names, evidence.plan, made - kept)
+    drawn = evidence.metrics("synthesis").get("drawn", made)
+    if synthesis.shared_pool and drawn < made:
+        yield Note(
+            False,
+            f"Clients share a pool: the {count(made)} synthetic images are {count(drawn)} different ones, the same for"
+            " several clients.",
+        )
     missing = (evidence.plan["target"] - evidence.plan["have"]).clip(lower=0).sum()
     if missing > made:
         yield Note(
@@ -166,19 +173,35 @@ def _about_images(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[
             f" {_are(collapsed.to_numpy(), 'this class', 'these classes')} differ from each other less than"
             f" {percent(LOW_DIVERSITY, 0)} as much as real ones do, in judge features.",
         )
-    copied, by_chance = numbers.get("memorised_share"), numbers.get("memorised_share_real", 0.0)
-    if copied is not None and copied > by_chance + MEMORISED:
+    copied, by_chance = numbers["memorised_share"], numbers["memorised_share_real"]
+    if copied > by_chance + MEMORISED:
         yield Note(
             True,
             f"{percent(copied)} of the synthetic images are much closer to one training image of the denoiser than to"
             f" the next ones, against {percent(by_chance)} of test images, which cannot be copies: it has memorised.",
         )
-    known = numbers.get("class_agreement_real")
-    if known is not None and known < WEAK_JUDGE:
+    known = numbers["class_agreement_real"]
+    if known < WEAK_JUDGE:
         yield Note(
             True,
             f"The judge recognises only {percent(known)} of real test images: what it says of synthetic ones is weak.",
         )
+
+
+def _about_filter(names: Sequence[str], plan: pd.DataFrame, dropped: float) -> Iterator[Note]:
+    by_class = plan.groupby("class_id")[["to_generate", "kept"]].sum()
+    wanted, kept = by_class["to_generate"].to_numpy(), by_class["kept"].to_numpy()
+    lost = (kept == 0) & (wanted > 0)
+    if lost.any():
+        yield Note(
+            True,
+            f"The filter dropped every synthetic image of {_classes(names, lost, start=False)}: the step-1 classifier"
+            f" confirms none. Retraining has {_are(lost, 'its', 'their')} real images only.",
+        )
+    most = sorted(np.flatnonzero(wanted > kept).tolist(), key=lambda class_id: kept[class_id] - wanted[class_id])[:8]
+    shares = ", ".join(f"{count(wanted[c] - kept[c])} of {count(wanted[c])} of class {names[c]}" for c in most)
+    which = f", {'among them' if (wanted > kept).sum() > len(most) else 'namely'} {shares}" if most else ""
+    yield Note(False, f"The filter dropped {count(dropped)} of {count(wanted.sum())} synthetic images{which}.")
 
 
 def _about_classes(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[Note]:

@@ -6,7 +6,7 @@ from typing import cast
 
 from matplotlib.figure import Figure
 
-from fedsyn.config import Autoencoder, Report, Selection
+from fedsyn.config import Autoencoder, Report, Selection, Synthesis
 from fedsyn.report.clients import client_accuracy_change, synthesis_plan
 from fedsyn.report.curves import accuracy_by_round, training_losses
 from fedsyn.report.evidence import Evidence
@@ -40,6 +40,8 @@ def plates(evidence: Evidence) -> list[Plate]:
         cast(Report, evidence.settings["report"]),
     )
     target = selection.target_precision if selection.strategy == "threshold" else None
+    counted = cast(Synthesis, evidence.settings["synthesis"]).have
+    own = "labelled" if counted == "labels" else "labelled and pseudo-labelled"
     clients, numbers = per_client(evidence), headline(evidence)
     before, after = (clients[f"{name}_accuracy"].to_numpy() for name in ("labels_only", "retrained"))
     trained = {name.capitalize(): histories[name] for name in ("autoencoder", "denoiser") if len(histories[name])}
@@ -152,10 +154,10 @@ def plates(evidence: Evidence) -> list[Plate]:
             "synthesis_plan",
             "synthesis",
             "What each client was missing",
-            "Left: a client's labelled training images, what was synthesised for it, and its target. Right:"
+            f"Left: a client's {own} training images, what was synthesised for it, and its target. Right:"
             " the synthetic images by class; empty cells needed none. Look for bars that are nearly all"
             " synthetic.",
-            lambda theme: synthesis_plan(evidence.plan, names, theme),
+            lambda theme: synthesis_plan(evidence.plan, names, theme, own=own),
         ),
     ]
     pixels = cast(Autoencoder, evidence.settings["autoencoder"]).kind == "pixel"

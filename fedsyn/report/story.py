@@ -25,6 +25,7 @@ TARGET = {
     "absent": "the classes of which it has no label",
     "balance": "every class up to an equal number",
     "global": "what its classes lack of the global proportions",
+    "fixed": "a fixed number of images of every class",
 }
 
 
@@ -38,6 +39,7 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
     synthesis = cast(Synthesis, evidence.settings["synthesis"])
     retrain = cast(Retrain, evidence.settings["retrain"])
     num_clients, num_classes = evidence.labeled.shape
+    shared = ", dealt out of one pool of fewer different ones" if synthesis.shared_pool else ""
     kept = SELECTION[selection.strategy].format(
         target=percent(selection.target_precision, 0), fixed=selection.fixed_confidence
     )
@@ -50,7 +52,7 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
         " On labelled and kept images together they train a"
         f" class-conditional {'' if pixels else 'latent '}{'flow-matching' if flow else 'diffusion'} model, with which"
         " each client synthesises"
-        f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all. Then the"
+        f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all{shared}. Then the"
         " classifier is trained again,"
         f" {'from its step-1 weights' if retrain.warm_start else 'from scratch'}, on"
         f" labelled{', pseudo-labelled' if retrain.include_pseudo_labels else ''} and synthetic images."

@@ -9,10 +9,10 @@ from fedsyn.data.partition import apportion
 def plan_targets(have: np.ndarray, learnable: np.ndarray, settings: Synthesis) -> np.ndarray:
     """Targets of every client and class, (K, C) ints.
 
-    `have`: labelled training samples, (K, C); `learnable`: (C,) bools, classes that the denoiser has seen. What it
-    has never seen is not asked of it. `absent` and `balance` aim at `per_class` images, or as many as the client's
-    largest class (for a client without labels: the mean of the other clients' largest); `global` is the
-    smallest mixture with the global proportions that contains what the client has.
+    `have`: real samples that count as the clients' own, (K, C); `learnable`: (C,) bools, classes that the denoiser has
+    seen. What it has never seen is not asked of it. `absent` and `balance` aim at `per_class` images, or as many as the
+    client's largest class (for a client that has nothing: the mean of the other clients' largest); `global` is the
+    smallest mixture with the global proportions that contains what the client has; `fixed` is `per_class` images more.
     """
     largest = have.max(axis=1, keepdims=True)  # (K, 1)
     typical = round(float(largest[largest > 0].mean())) if largest.any() else 0
@@ -21,6 +21,8 @@ def plan_targets(have: np.ndarray, learnable: np.ndarray, settings: Synthesis) -
         target = np.where(have == 0, level, have)
     elif settings.target == "balance":
         target = np.maximum(have, level)
+    elif settings.target == "fixed":
+        target = have + level
     else:
         share = have.sum(axis=0) / max(1, have.sum())  # (C,)
         scale = np.max(np.divide(have, share, out=np.zeros(have.shape), where=share > 0), axis=1, keepdims=True)

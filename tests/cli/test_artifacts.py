@@ -94,15 +94,15 @@ def test_gc_says_what_goes_and_why(run_store):
     assert len(list(run_store.names())) == len(STAGES)
 
 
-def test_export_copies_a_verified_artifact_into_a_new_folder(run_store, tmp_path):
-    assert "1 files" in artifacts(run_store, "export", KEYS["report"], tmp_path / "taken")
+def test_copy_copies_a_verified_artifact_into_a_new_folder(run_store, tmp_path):
+    assert "1 files" in artifacts(run_store, "copy", KEYS["report"], tmp_path / "taken")
     assert {path.name for path in (tmp_path / "taken").iterdir()} == {"stage.json", "manifest.json"}
-    assert "must not be there yet" in artifacts(run_store, "export", KEYS["report"], tmp_path / "taken", status=2)
+    assert "must not be there yet" in artifacts(run_store, "copy", KEYS["report"], tmp_path / "taken", status=2)
 
 
-def test_export_refuses_a_damaged_artifact(run_store, tmp_path):
+def test_copy_refuses_a_damaged_artifact(run_store, tmp_path):
     (run_store.folder("report", KEYS["report"]) / "stage.json").write_text('"other"')
-    assert "is gone or has changed" in artifacts(run_store, "export", KEYS["report"], tmp_path / "taken", status=2)
+    assert "is gone or has changed" in artifacts(run_store, "copy", KEYS["report"], tmp_path / "taken", status=2)
     assert not (tmp_path / "taken").exists()
 
 

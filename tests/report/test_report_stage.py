@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Checkpoints, Folder
 from fedsyn.config import Experiment
 from fedsyn.context import Context
@@ -16,6 +18,8 @@ from fedsyn.graph import REPORT
 from fedsyn.report.evidence import Evidence, gather
 from fedsyn.report.notes import notes, samples_for_bound
 from fedsyn.report.page import setting_rows
+from fedsyn.report.plates import plates
+from fedsyn.report.story import story
 from fedsyn.report.tables import headline, image_measures
 from fedsyn.stages.report import run
 
@@ -177,6 +181,78 @@ def test_pairs_are_a_synthetic_image_and_its_nearest_training_image(inputs: Inpu
     images = inputs["dataset"].read_tensors("images")["images"].numpy()
     assert (evidence.nearest[0][0] == np.concatenate([images[0], images[17]], axis=1)).all()
     assert (evidence.nearest[1][0] == np.concatenate([images[3], images[0]], axis=1)).all()
+
+
+def said(inputs: Inputs, **sections: object) -> str:
+    evidence = evidence_of(inputs, **sections)
+    return "\n".join(note.text for note in notes(evidence, headline(evidence)))
+
+
+def with_plan(inputs: Inputs, folder: Path, **columns: object) -> Inputs:
+    """The inputs, with other columns in the plan of the synthesis."""
+    plan = inputs["synthesis"].read_table("plan").assign(**columns)
+    shutil.copytree(inputs["synthesis"].root, folder)
+    Folder(folder).write_table("plan", plan, schemas.PLAN)
+    return inputs | {"synthesis": Artifact(folder, inputs["synthesis"].manifest)}
+
+
+def test_a_filter_is_reported_class_by_class(inputs: Inputs, tmp_path: Path) -> None:
+    text = said(inputs, synthesis={"filter": True})
+    assert "The filter dropped 1 of 16 synthetic images, namely 1 of 8 of class cat." in text
+    kept = inputs["synthesis"].read_table("plan")["kept"].where(lambda kept: kept.index % 3 != 1, 0)  # no dog is left
+    text = said(with_plan(inputs, tmp_path / "none", kept=kept), synthesis={"filter": True})
+    assert "The filter dropped every synthetic image of class dog: the step-1 classifier confirms none." in text
+    assert "Retraining has its real images only." in text
+    assert "The filter dropped 9 of 16 synthetic images, namely 8 of 8 of class dog, 1 of 8 of class cat." in text
+    assert "The filter" not in said(inputs)
+
+
+def test_a_shared_pool_says_how_many_different_images_there_are(inputs: Inputs) -> None:
+    manifest = inputs["synthesis"].manifest.model_copy(update={"metrics": {"drawn": 4.0}})
+    shared = inputs | {"synthesis": Artifact(inputs["synthesis"].root, manifest)}
+    assert "the 16 synthetic images are 4 different ones" in said(shared, synthesis={"shared_pool": True})
+    assert "different ones" not in said(shared)
+    # cats and dogs have one number each in the plan made by hand: of each one picture is shown, and not one a client
+    shown = evidence_of(shared, synthesis={"shared_pool": True}).synthetic
+    assert [len(pictures) for pictures in shown] == [1, 1, 0]
+    assert [len(pictures) for pictures in evidence_of(shared).synthetic] == [2, 2, 0]
+
+
+def test_a_class_that_the_denoiser_never_saw_is_named(inputs: Inputs, tmp_path: Path) -> None:
+    assignments = inputs["partition"].read_table("assignments")
+    owl = (assignments["label"] == 2) & (assignments["role"] == "labeled")
+    shutil.copytree(inputs["partition"].root, tmp_path / "partition")
+    Folder(tmp_path / "partition").write_table("assignments", assignments[~owl], schemas.ASSIGNMENTS)
+    poorer = inputs | {"partition": Artifact(tmp_path / "partition", inputs["partition"].manifest)}
+    assert "the denoiser never saw it, and nothing was made" in said(
+        poorer, synthesis={"target": "fixed", "per_class": 2}
+    )
+    assert "never saw" not in said(inputs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"target": "fixed", "per_class": 2}, "synthesises a fixed number of images of every class: 16 images in all."),
+        ({"shared_pool": True}, "16 images in all, dealt out of one pool of fewer different ones."),
+    ],
+)
+def test_the_story_tells_what_is_synthesised(inputs: Inputs, settings: dict[str, object], words: str) -> None:
+    evidence = evidence_of(inputs, synthesis=settings)
+    assert words in story(evidence, headline(evidence))
+
+
+def test_captions_say_what_a_client_is_taken_to_have(inputs: Inputs) -> None:
+    captions = {
+        have: next(
+            plate.caption
+            for plate in plates(evidence_of(inputs, synthesis={"have": have}))
+            if plate.name == "synthesis_plan"
+        )
+        for have in ("labels", "labels_and_pseudo_labels")
+    }
+    assert "a client's labelled training images" in captions["labels"]
+    assert "a client's labelled and pseudo-labelled training images" in captions["labels_and_pseudo_labels"]
 
 
 def test_an_oracle_is_named_as_such(inputs: Inputs) -> None:

@@ -51,6 +51,15 @@ def test_global_rounds_up():
     assert plan(np.array([[2, 0], [1, 1]]), ALL[:2], target="global") == [[2, 1], [3, 1]]
 
 
+def test_fixed_gives_every_class_as_many_images_whatever_a_client_has():
+    assert plan(target="fixed", per_class=3) == [[9, 5, 3], [3, 6, 4], [3, 3, 3]]
+    assert plan(target="fixed", per_class=3, learnable=np.array([True, False, True])) == [
+        [9, 2, 3],
+        [3, 3, 4],
+        [3, 0, 3],
+    ]
+
+
 @pytest.mark.parametrize("target", ["absent", "balance", "global"])
 def test_what_the_denoiser_never_saw_is_not_asked_of_it(target):
     learnable = np.array([True, False, True])
@@ -85,9 +94,10 @@ TABLES = arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 6)), eleme
 
 @given(TABLES, st.data())
 def test_a_plan_takes_nothing_away_and_keeps_its_budget(have, data):
+    kind = data.draw(st.sampled_from(["absent", "balance", "global", "fixed"]))
     settings = Synthesis(
-        target=data.draw(st.sampled_from(["absent", "balance", "global"])),
-        per_class=data.draw(st.none() | st.integers(1, 300)),
+        target=kind,
+        per_class=data.draw(st.integers(1, 300) if kind == "fixed" else st.none() | st.integers(1, 300)),
         budget=data.draw(st.none() | st.integers(1, 300)),
     )
     learnable = np.array(data.draw(st.lists(st.booleans(), min_size=have.shape[1], max_size=have.shape[1])))
