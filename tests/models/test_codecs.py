@@ -20,10 +20,11 @@ def pictures(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("shape", "latent"), [((8, 8, 1), (1, 8, 8)), ((28, 28, 1), (1, 28, 28)), ((11, 6, 3), (3, 12, 12))]
+    ("shape", "unshuffle", "latent"),
+    [((8, 8, 1), 1, (1, 8, 8)), ((28, 28, 1), 4, (16, 8, 8)), ((11, 6, 3), 1, (3, 12, 12)), ((11, 6, 3), 2, (12, 8, 8))],
 )
-def test_pixels_are_padded_to_what_a_u_net_can_halve_twice_and_come_back_to_the_byte(shape, latent):
-    model = build_autoencoder(Autoencoder(kind="pixel"), shape[2], *shape[:2])
+def test_pixels_are_padded_to_what_a_u_net_can_halve_twice_and_come_back_to_the_byte(shape, unshuffle, latent):
+    model = build_autoencoder(Autoencoder(kind="pixel", unshuffle=unshuffle), shape[2], *shape[:2])
     images = pictures(2, *shape)
     mean, std = model.encode(to_input(images))
     assert mean.shape[1:] == model.latent_shape == latent
