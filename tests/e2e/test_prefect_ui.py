@@ -104,7 +104,7 @@ def fill_and_submit(here: Site, page) -> str:
         return [run["id"] for run in here.ask("POST", "flow_runs/filter") if run["id"] not in before]
 
     submit = page.get_by_role("button", name="Submit")
-    for _ in range(3):  # SQLite has a busy server ask for another try
+    for _ in range(6):  # SQLite has a busy server ask for another try
         if submit.is_visible():
             submit.click()
         if until(new, 15):
