@@ -59,6 +59,7 @@ def test_a_stage_function_takes_exactly_the_sections_that_its_key_covers(stage):
         ("pseudo_labels", {"calibration": "train"}),
         ("selection", {"target_precision": 0.9}),
         ("autoencoder", {"kl_weight": 0.5}),
+        ("latents", {"augmentation": "flip"}),
         ("denoiser", {"timesteps": 500}),
         ("synthesis", {"guidance_scale": 2.5}),
         ("retrain", {"warm_start": True}),

@@ -21,6 +21,7 @@ from fedsyn.report.page import setting_rows
 from fedsyn.report.plates import plates
 from fedsyn.report.story import story
 from fedsyn.report.tables import headline, image_measures
+from fedsyn.report.theme import LIGHT
 from fedsyn.stages.report import run
 
 Inputs = dict[str, Artifact]
@@ -258,6 +259,19 @@ def test_captions_say_what_a_client_is_taken_to_have(inputs: Inputs) -> None:
 def test_an_oracle_is_named_as_such(inputs: Inputs) -> None:
     evidence = evidence_of(inputs, selection={"strategy": "oracle"})
     assert "a bound, not a method" in "\n".join(note.text for note in notes(evidence, headline(evidence)))
+
+
+def test_without_an_autoencoder_nothing_is_said_of_one(inputs: Inputs) -> None:
+    without = evidence_of(inputs, autoencoder={"kind": "pixel"}, denoiser={"prediction": "flow"})
+    untrained = without.histories["autoencoder"].head(0)
+    without = replace(without, histories={**without.histories, "autoencoder": untrained})
+    drawn = {plate.name: plate for plate in plates(without)}
+    assert "reconstructions" not in drawn
+    assert [axes.get_title("left") for axes in drawn["training_losses"].draw(LIGHT).axes] == ["Denoiser"]
+    assert "class-conditional flow-matching model" in story(without, headline(without))
+    usual = evidence_of(inputs)
+    assert "reconstructions" in {plate.name for plate in plates(usual)}
+    assert "class-conditional latent diffusion model" in story(usual, headline(usual))
 
 
 def test_samples_that_a_bound_needs() -> None:
