@@ -164,7 +164,7 @@ def test_images_without_fault_get_no_note(inputs: Inputs) -> None:
 
 def test_each_measure_of_the_images_stands_beside_that_of_real_ones(inputs: Inputs) -> None:
     table = image_measures(evidence_of(inputs)).set_index("measure")
-    assert table.loc["frechet distance"].tolist() == ["judge features", "lower", 4, 4]
+    assert table.loc["Fréchet distance"].tolist() == ["judge features", "lower", 4, 4]
     assert pd.isna(table["synthetic"]["recall"])
     assert table["real"]["recall"] == 1
 
