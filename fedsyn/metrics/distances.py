@@ -7,8 +7,8 @@ from torch import Tensor
 
 from fedsyn import interruption
 
-ROWS = 1024
-"""Rows of a band: with 10,000 columns in float64, 80 MB."""
+ROWS = 256
+"""Rows of a band: with 10,000 columns in float64, 20 MB."""
 
 
 def bands(points: Tensor, rows: int = ROWS) -> Iterator[tuple[int, Tensor]]:

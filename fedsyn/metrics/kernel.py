@@ -3,7 +3,6 @@
 Only with the features of the Inception network is it the KID.
 """
 
-import torch
 from torch import Tensor
 
 from fedsyn.metrics.distances import bands
@@ -26,9 +25,9 @@ def kernel_distance(real: Tensor, synthetic: Tensor) -> float:
 def _kernel_sum(points: Tensor, others: Tensor, same: bool = False) -> float:
     """The kernel's sum over all pairs; without those of a point with itself where both sets are the `same`."""
     width = points.shape[1]
-    total = sum(float(_cubic(band @ others.T / width).sum()) for _, band in bands(points))
-    return total - float(_cubic(points.square().sum(1) / width).sum()) if same else total
+    total = sum(float(_cubic((band @ others.T).div_(width)).sum()) for _, band in bands(points))
+    return total - float(_cubic(points.square().sum(1).div_(width)).sum()) if same else total
 
 
 def _cubic(product: Tensor) -> Tensor:
-    return torch.pow(product + 1, 3)
+    return product.add_(1).pow_(3)  # in place: the largest tensors of the stage

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from fedsyn.metrics.distances import bands, squared_distances
 
-ROWS = 256
-
 
 @dataclass(frozen=True)
 class Nearest:
@@ -35,7 +33,7 @@ def nearest_training_images(images: Tensor, training: Tensor, k: int) -> Nearest
     """
     pixels, known = images.flatten(1), training.flatten(1).float().div_(255)
     found = []
-    for _, band in bands(pixels, ROWS):
+    for _, band in bands(pixels):
         points = band.float().div_(255)
         rows = squared_distances(points, known).topk(min(k, len(known)), largest=False).indices  # (B, k)
         gaps = known[rows].sub_(points[:, None]).double().square_().mean(2).sqrt_()

@@ -180,6 +180,13 @@ def _about_images(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[
             f"{percent(copied)} of the synthetic images are much closer to one training image of the denoiser than to"
             f" the next ones, against {percent(by_chance)} of test images, which cannot be copies: it has memorised.",
         )
+    unseen = (quality["class_agreement"] < LOW_AGREEMENT) & (quality["class_agreement_real"] >= WEAK_JUDGE)
+    if unseen.any():
+        yield Note(
+            True,
+            f"The judge, which knows real images of {_classes(evidence.class_names, unseen, start=False)}, takes most"
+            f" synthetic ones of {_are(unseen.to_numpy(), 'it', 'them')} for another class.",
+        )
     known = numbers["class_agreement_real"]
     if known < WEAK_JUDGE:
         yield Note(

@@ -95,12 +95,12 @@ def decode(png: bytes) -> np.ndarray:
 
 
 def _with_seam(pairs: np.ndarray, theme: Theme) -> np.ndarray:
-    """Pairs (n, H, 2 W, 1 or 3) with a hairline of paper in the middle, in three channels."""
+    """Pairs (n, H, 2 W, 1 or 3) with a hairline of paper in the middle and a margin at the right, in three channels."""
     count, height, width, _ = pairs.shape
     paper = np.round(255 * np.array(to_rgb(theme.paper))).astype(np.uint8)
     seam = np.broadcast_to(paper, (count, height, max(1, height // 20), 3))
     left, right = np.split(np.broadcast_to(pairs, (count, height, width, 3)), 2, axis=2)
-    return np.concatenate([left, seam, right], axis=2)
+    return np.concatenate([left, seam, right, seam, seam], axis=2)
 
 
 def _name_rows(axes: Axes, class_names: Sequence[str]) -> None:

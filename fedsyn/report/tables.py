@@ -67,7 +67,7 @@ def image_measures(evidence: Evidence) -> pd.DataFrame:
     rows = [
         {
             "space": space,
-            "measure": measure.replace("_", " "),
+            "measure": measure.replace("_", " ").replace("frechet", "Fréchet"),
             "better": "lower" if measure.endswith("distance") else "higher",
             **{kind: np.nan if values[measure] is None else values[measure] for kind, values in kinds.items()},
         }

@@ -159,9 +159,16 @@ def test_notes_say_what_is_wrong_with_the_images(inputs: Inputs) -> None:
     assert "The judge recognises only 75.0\u202f% of real test images" in text
 
 
+def test_a_class_that_the_judge_does_not_see_is_named_where_it_knows_the_real_one(inputs: Inputs) -> None:
+    evidence = evidence_of(inputs)
+    quality = evidence.image_quality.assign(class_agreement=[0.3, 0.3, np.nan], class_agreement_real=[0.9, 0.4, 0.9])
+    text = "\n".join(note.text for note in notes(replace(evidence, image_quality=quality), headline(evidence)))
+    assert "knows real images of class cat, takes most synthetic ones of it for another class" in text
+
+
 def test_images_without_fault_get_no_note(inputs: Inputs) -> None:
     evidence = evidence_of(inputs)
-    fine = replace(evidence, image_quality=evidence.image_quality.assign(relative_diversity=0.9))
+    fine = replace(evidence, image_quality=evidence.image_quality.assign(relative_diversity=0.9, class_agreement=0.5))
     numbers = headline(fine) | {"memorised_share": 0.004, "class_agreement_real": 0.95}
     text = "\n".join(note.text for note in notes(fine, numbers))
     assert "collapse" not in text
@@ -171,7 +178,7 @@ def test_images_without_fault_get_no_note(inputs: Inputs) -> None:
 
 def test_each_measure_of_the_images_stands_beside_that_of_real_ones(inputs: Inputs) -> None:
     table = image_measures(evidence_of(inputs)).set_index("measure")
-    assert table.loc["frechet distance"].tolist() == ["judge features", "lower", 4, 4]
+    assert table.loc["Fréchet distance"].tolist() == ["judge features", "lower", 4, 4]
     assert pd.isna(table["synthetic"]["recall"])
     assert table["real"]["recall"] == 1
 
