@@ -35,7 +35,11 @@ def write_model(folder: Folder, inputs: Mapping[str, Artifact], settings: Synthe
         "codec": inputs["autoencoder"].read_json("codec"),
         "moments": {name: moments[name].tolist() for name in ("mean", "std")},
         "id2label": {str(class_id): name for class_id, name in enumerate(names)},
-        "sampling": {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale},
+        "sampling": {
+            "num_inference_steps": settings.steps,
+            "guidance_scale": settings.guidance_scale,
+            "guidance_interval": list(settings.guidance_interval),
+        },
     }
     folder.write_json("model_index", index)
 

@@ -25,7 +25,8 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
 
     `codec`: height and width of an image, the size to which the autoencoder pads it, and the space-to-depth factor
     around its network. `moments`: mean and std per latent channel; the denoiser works on standardised latents.
-    `id2label`: names of the classes. `sampling`: the steps and the guidance scale that a call takes by default.
+    `id2label`: names of the classes. `sampling`: the steps and the guidance scale that a call takes by default, and the
+    part of the course in which guidance acts.
     """
 
     model_cpu_offload_seq = "unet->vae"
@@ -74,12 +75,15 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
             raise ValueError(f"latents must be of shape {shape}, got {tuple(latents.shape)}")
         defaults = self.config.sampling or {}
         weight = defaults.get("guidance_scale", 1.0) if guidance_scale is None else guidance_scale
+        low, high = defaults.get("guidance_interval", (0.0, 1.0))  # of the course from 0 (image) to 1 (noise)
+        course = self.scheduler.config.num_train_timesteps
         self.scheduler.set_timesteps(num_inference_steps or defaults.get("num_inference_steps", 20), device=device)
 
         latents = latents.to(device, dtype) * self.scheduler.init_noise_sigma
         for timestep in self.progress_bar(self.scheduler.timesteps):
             x = self.scheduler.scale_model_input(latents, timestep).contiguous(memory_format=torch.channels_last)
-            latents = self.scheduler.step(self._predict(x, timestep, labels, weight), timestep, latents).prev_sample
+            w = weight if low <= float(timestep) / course <= high else 1.0
+            latents = self.scheduler.step(self._predict(x, timestep, labels, w), timestep, latents).prev_sample
         images = self._decode(latents)
         self.maybe_free_model_hooks()
         pictures = self.numpy_to_pil(images) if output_type == "pil" else images

@@ -21,7 +21,12 @@ def pictures(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("shape", "unshuffle", "latent"),
-    [((8, 8, 1), 1, (1, 8, 8)), ((28, 28, 1), 4, (16, 8, 8)), ((11, 6, 3), 1, (3, 12, 12)), ((11, 6, 3), 2, (12, 8, 8))],
+    [
+        ((8, 8, 1), 1, (1, 8, 8)),
+        ((28, 28, 1), 4, (16, 8, 8)),
+        ((11, 6, 3), 1, (3, 12, 12)),
+        ((11, 6, 3), 2, (12, 8, 8)),
+    ],
 )
 def test_pixels_are_padded_to_what_a_u_net_can_halve_twice_and_come_back_to_the_byte(shape, unshuffle, latent):
     model = build_autoencoder(Autoencoder(kind="pixel", unshuffle=unshuffle), shape[2], *shape[:2])
