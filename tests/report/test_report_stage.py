@@ -26,7 +26,7 @@ from fedsyn.stages.report import run
 
 Inputs = dict[str, Artifact]
 
-PLATES = 13
+PLATES = 15
 """Figures of a report, each in a light and a dark theme."""
 
 
@@ -261,6 +261,17 @@ def test_captions_say_what_a_client_is_taken_to_have(inputs: Inputs) -> None:
     }
     assert "a client's labelled training images" in captions["labels"]
     assert "a client's labelled and pseudo-labelled training images" in captions["labels_and_pseudo_labels"]
+
+
+def test_notes_say_where_nothing_was_kept_and_nothing_could_be_estimated(inputs: Inputs) -> None:
+    evidence = evidence_of(inputs)
+    quality = evidence.precision.assign(selected=0, true_precision=float("nan"), coverage=0.0, recall=0.0)
+    empty = replace(evidence, precision=quality, calibration_samples=0)
+    text = "\n".join(note.text for note in notes(empty, headline(empty)))
+    assert "No pseudo-label survived the selection: the denoiser has learned from labelled images alone." in text
+    assert "Calibration had no sample" in text
+    assert "kept no pseudo-labels" not in text
+    assert all(plate.draw(LIGHT) for plate in plates(empty) if plate.part == "pseudo-labels")
 
 
 def test_an_oracle_is_named_as_such(inputs: Inputs) -> None:
