@@ -19,6 +19,7 @@ from fedsyn.artifacts import Artifact
 from fedsyn.config import Section
 from fedsyn.metrics.accuracy import confusion_matrix, paired_gain
 from fedsyn.metrics.hidden import hidden_labels
+from fedsyn.pseudo_labels.confusion import confusion_matrices
 from fedsyn.randomness import generator
 from fedsyn.report.pictures import decode
 
@@ -55,6 +56,9 @@ class Evidence:
     gain_half_width: float  # of the gain's 95 % interval, from the finite test set alone
     precision: pd.DataFrame  # one row a class
     calibration_samples: int
+    grid: np.ndarray  # (T,) confidences t
+    calibration_matrices: np.ndarray  # (T, C, C) M_g^t, as the selection has read them
+    hidden_matrices: np.ndarray  # (T, C, C) the same of the unlabelled images, by their hidden labels
     plan: pd.DataFrame  # one row for each client and class
     histories: Mapping[str, pd.DataFrame]  # classifier, retrain, autoencoder, denoiser
     real: tuple[np.ndarray, ...]  # for each class (n, H, W, channels) uint8
@@ -65,6 +69,11 @@ class Evidence:
     def labeled(self) -> np.ndarray:
         """All labelled images (K, C), whether they train or calibrate."""
         return self.training + self.calibration
+
+    @property
+    def kept_share(self) -> np.ndarray:
+        """The coverage of each class that keeps something (C,); NaN of the others."""
+        return self.precision["coverage"].where(self.precision["selected"] > 0).to_numpy(np.float64)
 
     @property
     def class_names(self) -> list[str]:
@@ -86,6 +95,10 @@ def gather(
     shape = (summary["num_clients"], len(info["class_names"]))
     by_role = {role: assignments[assignments["role"] == role] for role in ROLES}
     hidden = hidden_labels(inputs["partition"], by_role["unlabeled"]["sample_id"])
+
+    labels, counts = inputs["pseudo_labels"].read_table("labels"), inputs["pseudo_labels"].read_tensors("counts")
+    grid, confidence = counts["grid"].numpy(), labels["confidence"].to_numpy()
+    labeled_as = hidden_labels(inputs["partition"], labels["sample_id"]), labels["pseudo_label"].to_numpy()
 
     test = assignments.loc[assignments["role"] == "test"].set_index("sample_id")["label"].astype(np.int64)
     before, after = (_predictions(inputs[name], test.index) for name in ("classifier", "retrain"))
@@ -112,6 +125,9 @@ def gather(
         gain_half_width=half_width,
         precision=inputs["selection"].read_table("precision"),
         calibration_samples=len(inputs["pseudo_labels"].read_table("calibration")),
+        grid=grid,
+        calibration_matrices=counts["confusion"].numpy(),
+        hidden_matrices=confusion_matrices(*labeled_as, confidence, grid, shape[1]),
         plan=inputs["synthesis"].read_table("plan"),
         histories={name: inputs[name].read_table("history") for name in TRAININGS},
         real=_real_images(inputs["dataset"], by_role["labeled"], shape[1], seed, images_per_class),

@@ -16,6 +16,7 @@ from fedsyn.report.text import count, percent, points
 
 FEW_CALIBRATION_SAMPLES = 20  # a class; below it an estimated precision says little
 LOW_AGREEMENT = 0.5
+LOW_ACCURACY = 0.5  # of a classifier whose estimates of class mixtures are used
 LOW_PSNR_DB = 18.0
 
 
@@ -82,7 +83,9 @@ def _about_selection(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
             f"Selection made pseudo-labels less precise: {percent(before)} before, {percent(after)} after.",
         )
     empty = quality["selected"] == 0
-    if empty.any():
+    if empty.all():
+        yield Note(True, "No pseudo-label survived the selection: the denoiser has learned from labelled images alone.")
+    elif empty.any():
         yield Note(True, f"{_classes(names, empty)} kept no pseudo-labels.")
     if selection.strategy == "threshold":
         missed = ~quality["reached"] & ~empty
@@ -100,8 +103,19 @@ def _about_estimates(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
     selection = cast(Selection, evidence.settings["selection"])
     if cast(PseudoLabels, evidence.settings["pseudo_labels"]).calibration == "train":
         yield Note(True, "Precision was estimated on the labels that trained the classifier: it is optimistic.")
+    plain = evidence.metrics("pseudo_labels").get("calibration_accuracy_without_mixtures", 1.0)
+    if plain < LOW_ACCURACY:
+        yield Note(
+            True,
+            f"The step-1 classifier is right about {percent(plain)} of the calibration samples only: the clients'"
+            " class mixtures, and the precision estimated with them, are not to be trusted.",
+        )
     samples, num_classes = evidence.calibration_samples, len(evidence.class_names)
-    if samples < FEW_CALIBRATION_SAMPLES * num_classes:
+    if samples == 0:
+        yield Note(
+            True, "Calibration had no sample: no precision could be estimated, and the thresholds rest on confidence."
+        )
+    elif samples < FEW_CALIBRATION_SAMPLES * num_classes:
         text = f"Calibration had only {samples:,} samples for {num_classes} classes: the estimated precision is weak."
         if selection.strategy == "threshold" and selection.bound == "wilson" and selection.target_precision < 1:
             needed = samples_for_bound(selection.target_precision, selection.confidence_level)

@@ -7,6 +7,7 @@ from typing import cast
 from matplotlib.figure import Figure
 
 from fedsyn.config import Report, Selection
+from fedsyn.report.calibration import precision_by_coverage, reliability_diagram
 from fedsyn.report.clients import client_accuracy_change, synthesis_plan
 from fedsyn.report.curves import accuracy_by_round, training_losses
 from fedsyn.report.evidence import Evidence
@@ -83,6 +84,29 @@ def plates(evidence: Evidence) -> list[Plate]:
             " whisker (the estimate was too hopeful) and for classes whose bar is missing (nothing was"
             " kept).",
             lambda theme: pseudo_label_quality(evidence.precision, names, target, theme),
+        ),
+        Plate(
+            "reliability",
+            "pseudo-labels",
+            "What a confidence is worth",
+            "How often predictions are right, by their confidence: circles on the unlabelled images, from hidden"
+            " labels; diamonds on the calibration samples, which is what the server knows. Large marks stand for many"
+            " predictions. Look for circles below the bars (confidence is too high there) and"
+            " for diamonds away from their circles (calibration misleads).",
+            lambda theme: reliability_diagram(
+                evidence.grid, evidence.calibration_matrices, evidence.hidden_matrices, theme
+            ),
+        ),
+        Plate(
+            "precision_by_coverage",
+            "pseudo-labels",
+            "Precision against coverage",
+            "Each point is a confidence of the grid; the broad line is the share that was kept. Look for classes whose"
+            " two curves part, and for true curves that do not rise to the left: more confidence buys no precision"
+            " there.",
+            lambda theme: precision_by_coverage(
+                evidence.calibration_matrices, evidence.hidden_matrices, evidence.kept_share, names, target, theme
+            ),
         ),
         Plate(
             "real_beside_synthetic",

@@ -3,17 +3,24 @@
 from collections.abc import Mapping
 from typing import cast
 
-from fedsyn.config import Classifier, Partition, Retrain, Selection, Synthesis
+from fedsyn.config import Classifier, Partition, PseudoLabels, Retrain, Selection, Synthesis
 from fedsyn.report.evidence import Evidence
 from fedsyn.report.text import count, percent
 
 BOUNDARY = (
     "The server never sees an image, nor the label of one. What leaves a client is model weights, its mean loss,"
-    " integer counts (confusion matrices, predictions above a confidence, labels per class), and sums of latents."
+    " integer counts (confusion matrices, predictions above a confidence, labels per class), and sums of latents;"
+    " where predictions are scaled or aligned, also sums of log losses or of predicted probabilities, or an estimate of"
+    " its own class mixture."
     " This report looks further than any server could: it opens hidden labels and images, to judge the run"
     " and for nothing else."
 )
 SPREAD = {"iid": "evenly", "dirichlet": "unevenly"}
+CALIBRATION = {
+    "held_out": "{count} of the labels are held out for calibration",
+    "train": "calibration uses the labels of the training",
+    "cross_fit": "calibration uses every label, each predicted by a classifier that has not seen it ({folds} folds)",
+}
 SELECTION = {
     "threshold": ("keep, for each class, those above a confidence at which the estimated precision reaches {target}"),
     "fixed": "keep those of a confidence of at least {fixed:.2f}",
@@ -32,20 +39,23 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
     """One paragraph: the five steps with this run's numbers and choices."""
     partition = cast(Partition, evidence.settings["partition"])
     classifier = cast(Classifier, evidence.settings["classifier"])
+    pseudo_labels = cast(PseudoLabels, evidence.settings["pseudo_labels"])
     selection = cast(Selection, evidence.settings["selection"])
     synthesis = cast(Synthesis, evidence.settings["synthesis"])
     retrain = cast(Retrain, evidence.settings["retrain"])
     num_clients, num_classes = evidence.labeled.shape
+    held_out = CALIBRATION[pseudo_labels.calibration].format(
+        count=f"{evidence.calibration.sum():,}", folds=pseudo_labels.folds
+    )
     kept = SELECTION[selection.strategy].format(
         target=percent(selection.target_precision, 0), fixed=selection.fixed_confidence
     )
     return (
         f"{num_clients:,} clients hold {evidence.labeled.sum():,} labelled images of {num_classes} classes,"
         f" spread {SPREAD[partition.labeled]}, and {evidence.unlabeled.sum():,} unlabelled ones, spread"
-        f" {SPREAD[partition.unlabeled]}; {evidence.calibration.sum():,} of the labels are held out for"
-        f" calibration. They train a classifier together ({classifier.server.algorithm}) over"
-        f" {classifier.rounds:,} rounds, let it label their unlabelled images, and {kept}."
-        " On labelled and kept images together they train a"
+        f" {SPREAD[partition.unlabeled]}; {held_out}. They train a classifier together"
+        f" ({classifier.server.algorithm}) over {classifier.rounds:,} rounds, let it label their unlabelled images,"
+        f" and {kept}. On labelled and kept images together they train a"
         " class-conditional latent diffusion model, with which each client synthesises"
         f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all. Then the"
         " classifier is trained again,"

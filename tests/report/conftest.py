@@ -83,6 +83,16 @@ def _write_data(
     known = pd.DataFrame({"sample_id": np.flatnonzero(roles == "calibration")})
     known = known.assign(client_id=0, pseudo_label=0, confidence=0.5, label=0)
     roots["pseudo_labels"].write_table("calibration", known, schemas.CALIBRATION)
+    predicted = pd.DataFrame({"sample_id": np.flatnonzero(hidden)})
+    predicted = predicted.assign(client_id=0, pseudo_label=labels[hidden], confidence=0.8)
+    predicted.loc[::3, "pseudo_label"] = 0  # the first of each class's three
+    roots["pseudo_labels"].write_table("labels", predicted, schemas.PSEUDO_LABELS)
+    each = torch.eye(len(names))
+    counts = {
+        "grid": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
+        "confusion": torch.stack([each, each, 0 * each]),
+    }
+    roots["pseudo_labels"].write_tensors("counts", counts)
 
 
 def _write_trainings(roots: dict[str, Folder], test: np.ndarray, sample_id: np.ndarray, num_classes: int) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedsyn.report.calibration import precision_by_coverage, reliability_diagram
 from fedsyn.report.clients import client_accuracy_change
 from fedsyn.report.curves import accuracy_by_round
 from fedsyn.report.heatmaps import confusion_matrices, partition_heatmaps
@@ -63,6 +64,36 @@ def test_colour_and_missing_images_lie_side_by_side() -> None:
     red = np.zeros((2, 8, 8, 3), np.uint8)
     red[..., 0] = 255
     assert png(real_beside_synthetic([red, red], [red, red[:0]], ["a", "b"], 3))
+
+
+def test_reliability_marks_each_confidence_that_has_predictions() -> None:
+    """Of three predictions above 0.5 two are right; below it there is none of the unlabelled ones."""
+    hidden, calibration = np.array([[[2, 1], [0, 0]]] * 2), np.array([[[3, 1], [0, 0]], [[3, 0], [0, 0]]])
+    axes = reliability_diagram(np.array([0.0, 0.5]), calibration, hidden).axes[0]
+    drawn = [np.ma.getdata(marks.get_offsets())[:, 1].tolist() for marks in axes.collections]
+    assert drawn == [pytest.approx([np.nan, 2 / 3], nan_ok=True), [0, 1]]
+
+
+def test_precision_is_drawn_against_the_share_kept() -> None:
+    """Class 0: 3 of 4 right, then 2 of 2; class 1 is never predicted for a calibration sample and keeps nothing."""
+    hidden = np.array([[[3, 0], [1, 2]], [[2, 0], [0, 1]]])
+    calibration = np.array([[[1, 0], [1, 0]], [[1, 0], [0, 0]]])
+    figure = precision_by_coverage(calibration, hidden, np.array([0.5, np.nan]), ["a", "b"], None)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].get_lines()}
+    assert lines == {"kept": [[0.5, 0], [0.5, 1]], "true": [[1, 0.75], [0.5, 1]], "estimated": [[1, 0.5], [0.5, 1]]}
+    assert [line.get_label() for line in figure.axes[1].get_lines()] == ["true", "estimated"]
+
+
+def test_of_many_classes_the_most_predicted_ones_are_drawn() -> None:
+    hidden = np.diag(np.arange(100))[None]
+    figure = precision_by_coverage(hidden, hidden, np.ones(100), [str(c) for c in range(100)], 0.95)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [str(c) for c in range(80, 100)]
+
+
+def test_precision_is_drawn_where_nothing_is_known() -> None:
+    nothing = np.zeros((2, 3, 3), np.int64)
+    assert png(precision_by_coverage(nothing, nothing, np.full(3, np.nan), ["a", "b", "$c_{"], None))
+    assert png(reliability_diagram(np.array([0.0, 0.5]), nothing, nothing))
 
 
 @pytest.mark.parametrize(("count", "ticks"), [(3, [0, 1, 2]), (100, list(range(0, 100, 5))), (1, [0])])

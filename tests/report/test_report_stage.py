@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,9 @@ from fedsyn.graph import REPORT
 from fedsyn.report.evidence import Evidence, gather
 from fedsyn.report.notes import notes, samples_for_bound
 from fedsyn.report.page import setting_rows
+from fedsyn.report.plates import plates
 from fedsyn.report.tables import headline
+from fedsyn.report.theme import LIGHT
 from fedsyn.stages.report import run
 
 Inputs = dict[str, Artifact]
@@ -73,7 +76,7 @@ def test_stage_writes_page_figures_tables_and_summary(reported: tuple[Folder, di
     assert summary["inputs"]["synthesis"] == "0123456789abcdef01234567"
     light = sorted(path.name for path in (output.root / "figures").glob("*.png"))
     dark = sorted(path.name for path in (output.root / "figures" / "dark").glob("*.png"))
-    assert len(light) == 9
+    assert len(light) == 11
     assert light == dark
 
 
@@ -82,7 +85,7 @@ def test_same_inputs_give_the_same_bytes(
 ) -> None:
     first, again = reported[0].root, report(inputs, tmp_path / "again")[0].root
     files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
-    assert len(files) == 9 + 9 + 4
+    assert len(files) == 11 + 11 + 4
     for name in files:
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
 
@@ -93,7 +96,7 @@ def test_page_asks_nobody_and_escapes_names(make_inputs: Callable[..., Inputs], 
     assert not re.search(r"https?:|src=\"(?!data:)|@import|url\(", page)
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
-    assert page.count("data:image/png;base64,") == 18
+    assert page.count("data:image/png;base64,") == 22
     assert str(tmp_path) not in page
 
 
@@ -133,6 +136,17 @@ def test_notes_come_from_the_data(inputs: Inputs) -> None:
     assert "worse than labels only" not in text
     cautions = [note.caution for note in found]
     assert cautions == sorted(cautions, reverse=True)
+
+
+def test_notes_say_where_nothing_was_kept_and_nothing_could_be_estimated(inputs: Inputs) -> None:
+    evidence = evidence_of(inputs)
+    quality = evidence.precision.assign(selected=0, true_precision=float("nan"), coverage=0.0, recall=0.0)
+    empty = replace(evidence, precision=quality, calibration_samples=0)
+    text = "\n".join(note.text for note in notes(empty, headline(empty)))
+    assert "No pseudo-label survived the selection: the denoiser has learned from labelled images alone." in text
+    assert "Calibration had no sample" in text
+    assert "kept no pseudo-labels" not in text
+    assert all(plate.draw(LIGHT) for plate in plates(empty) if plate.part == "pseudo-labels")
 
 
 def test_an_oracle_is_named_as_such(inputs: Inputs) -> None:
