@@ -157,6 +157,10 @@ def test_privacy_has_limits(field, value):
         ({"pseudo_labels": {"confidence_grid": [0.5, 0.4]}}, ["confidence_grid"]),
         ({"pseudo_labels": {"confidence_grid": [0.5, 0.5]}}, ["confidence_grid"]),
         (
+            {"pseudo_labels": {"calibration": "cross_fit"}},
+            ["pseudo_labels.calibration", "partition.calibration_fraction 0, got 0.2", "'held_out'"],
+        ),
+        (
             {"partition": {"calibration_fraction": 0.0}},
             ["pseudo_labels.calibration", "partition.calibration_fraction"],
         ),
@@ -224,6 +228,7 @@ def test_an_impossible_combination_is_refused_with_its_fields(sections, fields):
         {"dataset": {"name": "image-folder", "root": "/pictures", "image_size": 16}},
         {"partition": {"priors": "shared", "alpha_labeled": 0.3, "alpha_unlabeled": 0.3}},
         {"partition": {"calibration_fraction": 0.0}, "pseudo_labels": {"calibration": "train"}},
+        {"partition": {"calibration_fraction": 0.0}, "pseudo_labels": {"calibration": "cross_fit"}},
         {"synthesis": {"guidance_scale": 1.0}, "denoiser": {"label_dropout": 0.0}},
         {"classifier": PLAIN_SGD | {"server": {"algorithm": "scaffold"}}},
         {"classifier": {"server": {"algorithm": "fednova"}, "momentum": 0.9}},

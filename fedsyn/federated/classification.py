@@ -128,14 +128,14 @@ def log_priors(counts: Tensor, adjustment: str) -> Tensor:
     """The log prior (K, C) that each client adds to its logits (Menon et al., 2021), from label counts (K, C).
 
     `global`: that of the summed counts, for all clients. `client`: each client's own (Ren et al., 2020; Zhang et al.,
-    2022), unsmoothed: a class that the client lacks has prior 0, leaves its softmax, and so is not pushed down by
-    those who never see it. A class that nobody has counts as one sample of everybody: outside of every softmax its
-    logit would stay where it was drawn, and could win predictions.
+    2022), so that a class which it lacks is hardly pushed down. Every class counts one sample more. Without it a
+    lacking class would leave the softmax: a client of one class would learn nothing, and the logit of a class that
+    nobody has would stay where it was drawn, and could win predictions.
     """
-    counts = torch.where(counts.sum(0) > 0, counts, 1)
     if adjustment == "global":
         counts = counts.sum(0).expand_as(counts)
-    return (counts.double() / counts.sum(1, keepdim=True)).log().float()
+    smoothed = counts.double() + 1
+    return (smoothed / smoothed.sum(1, keepdim=True)).log().float()
 
 
 def with_log_prior(clients: Sequence[Client], num_classes: int, adjustment: str) -> list[Client]:

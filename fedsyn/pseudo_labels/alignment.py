@@ -19,22 +19,23 @@ def smoothed_prior(counts: np.ndarray) -> np.ndarray:
 
 
 def global_weights(sums: np.ndarray, total: int, prior: np.ndarray) -> np.ndarray:
-    """Server side: w (C,) = the label prior / the mean prediction, from the added `sums` (C,) of all clients'
-    probabilities over `total` unlabelled samples. One more sample, predicted as the prior, bounds w."""
+    """Server side: what to multiply the weights (C,) by, the label prior / the mean prediction, from the added `sums`
+    (C,) of all clients' probabilities over `total` unlabelled samples. One more sample, of the prior, bounds it."""
     return prior / ((sums + prior) / (total + 1))
 
 
 def class_mixture(probabilities: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Client side: the mixture pi_k (C,) of the client's unlabelled samples, by EM on their `probabilities` (n, C).
 
-    `prior` (C,): the class mixture that the classifier's probabilities assume, that of its training. Each step aligns
-    the predictions to the mixture so far and takes their mean; one more sample, of the prior, keeps every class
-    possible. The likelihood is concave in the mixture, so there is one answer; without samples it is the prior.
+    `prior` (C,): the class mixture that the probabilities assume. Each step aligns
+    the predictions to the mixture so far and takes their mean. C more samples, of the prior, keep every class
+    possible, and a classifier that tells classes badly, whose likelihood is flat, from ending in a corner. The
+    posterior is concave in the mixture, so there is one answer; without samples it is the prior.
     """
-    mixture = prior
+    mixture, more = prior, len(prior)
     for _ in range(MOST_STEPS):
         expected = aligned(probabilities, mixture / prior).sum(axis=0)  # samples of each class (C,)
-        before, mixture = mixture, (expected + prior) / (len(probabilities) + 1)
+        before, mixture = mixture, (expected + more * prior) / (len(probabilities) + more)
         if np.abs(mixture - before).max() < TOLERANCE:
             break
     return mixture

@@ -14,6 +14,9 @@ from fedsyn.pseudo_labels.alignment import aligned, class_mixture, global_weight
 from fedsyn.pseudo_labels.calibration import Calibration, client_weights, counted, weighted
 from fedsyn.pseudo_labels.confusion import confusion_matrices
 
+EXCHANGES = 10
+"""Of sums of predictions for weights, before the mean prediction counts as the prior."""
+
 
 def by_client(owner: np.ndarray) -> Iterator[np.ndarray]:
     """The rows (n_k,) of each client in `owner` (n,), in the order of their ids."""
@@ -44,8 +47,9 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Labeled:
-    """What step 2a finds: predictions of the `unlabeled` and of the `known` (calibration) samples, the `calibration`
-    of the former by the latter, and the weights of the classes, by client for `client` alignment."""
+    """What step 2a finds: predictions of the `unlabeled` and of the `known` (calibration) samples, these without any
+    client's mixture; the `calibration` of the former by the latter; and the weights of the classes, by client for
+    `client` alignment."""
 
     unlabeled: Predictions
     known: Predictions
@@ -54,48 +58,49 @@ class Labeled:
 
 
 def label(
-    unlabeled: Predictions,
-    known: Predictions,
-    true: np.ndarray,
-    prior: np.ndarray,
-    settings: PseudoLabels,
-    *,
-    balanced: bool = False,
+    unlabeled: Predictions, known: Predictions, true: np.ndarray, prior: np.ndarray, settings: PseudoLabels
 ) -> Labeled:
     """Align the predictions as `settings` say, and calibrate them consistently.
 
-    `true`: the labels (m,) of the `known` samples; `prior`: the label prior (C,) of all clients; `balanced`: whether
-    training has taken the prior out of the predictions (logit adjustment, class-balanced sampling), so that they
-    assume that all classes are equally common.
+    `true`: the labels (m,) of the `known` samples; `prior`: the label prior (C,) of all clients.
     """
-    grid = np.asarray(settings.confidence_grid)
-    if settings.distribution_alignment == "none":
+    grid, alignment = np.asarray(settings.confidence_grid), settings.distribution_alignment
+    if alignment == "none":
         return Labeled(unlabeled, known, counted(global_confusion(known, true, grid)))
-    if settings.distribution_alignment == "global":
+    # 1. the mean prediction over all clients becomes the prior
+    common = common_weights(unlabeled, prior)
+    unlabeled, known = unlabeled.aligned(common), known.aligned(common)
+    if alignment == "global" or len(unlabeled.owner) == 0:
+        return Labeled(unlabeled, known, counted(global_confusion(known, true, grid)), common.tolist())
+    # 2. every client estimates the class mixture of its unlabelled samples, aligns them, and sends the mixture up
+    clients, sizes = np.unique(unlabeled.owner, return_counts=True)
+    mixtures = np.array([class_mixture(unlabeled.probabilities[own], prior) for own in by_client(unlabeled.owner)])
+    weights = mixtures / prior  # (K, C)
+    # 3. the server sends all of them down; every client counts its calibration samples under each
+    counts = (global_confusion(known.aligned(each), true, grid) for each in weights)
+    # 4. the server weighs the counts by how many samples of each class they stand for
+    members = np.bincount(true, minlength=len(prior))
+    return Labeled(
+        unlabeled.aligned(weights[np.searchsorted(clients, unlabeled.owner)]),
+        known,
+        weighted(counts, client_weights(sizes, mixtures, members)),
+        dict(zip(clients.tolist(), (common * weights).tolist(), strict=True)),
+    )
+
+
+def common_weights(unlabeled: Predictions, prior: np.ndarray) -> np.ndarray:
+    """The weights (C,) under which the mean prediction over all clients is the `prior` (C,).
+
+    Every client sends the sum of its aligned predictions up, the server sends better weights down; one exchange is
+    ReMixMatch's ratio, which takes out half of a bias or so, and a few take out all of it.
+    """
+    weights = np.ones(len(prior))
+    for _ in range(EXCHANGES):
         sums = np.zeros(len(prior))
         for own in by_client(unlabeled.owner):
-            sums += unlabeled.probabilities[own].sum(axis=0, dtype=np.float64)
-        weights = global_weights(sums, len(unlabeled.owner), prior)
-        known = known.aligned(weights)
-        calibration = counted(global_confusion(known, true, grid))
-        return Labeled(unlabeled.aligned(weights), known, calibration, weights.tolist())
-
-    # 1. every client estimates the class mixture of its unlabelled samples, aligns them, and sends the mixture up
-    assumed = np.full(len(prior), 1 / len(prior)) if balanced else prior
-    clients, sizes = np.unique(unlabeled.owner, return_counts=True)
-    mixtures = np.array([class_mixture(unlabeled.probabilities[own], assumed) for own in by_client(unlabeled.owner)])
-    weights = mixtures.reshape(-1, len(prior)) / assumed  # (K, C)
-    labels = unlabeled.aligned(weights[np.searchsorted(clients, unlabeled.owner)])
-    # 2. the server sends all weights down; every client counts its calibration samples under each of them
-    counts = (global_confusion(known.aligned(each), true, grid) for each in weights)
-    # 3. the server weighs the counts by how many samples of each class they stand for
-    members = np.bincount(true, minlength=len(prior))
-    if len(clients) == 0:
-        calibration = counted(global_confusion(known, true, grid))
-    else:
-        calibration = weighted(counts, client_weights(sizes, weights * assumed, members))
-    by_id = dict(zip(clients.tolist(), weights.tolist(), strict=True))
-    return Labeled(labels, known, calibration, by_id)
+            sums += aligned(unlabeled.probabilities[own], weights).sum(axis=0)
+        weights = weights * global_weights(sums, len(unlabeled.owner), prior)
+    return weights / (prior * weights).sum()
 
 
 def global_confusion(known: Predictions, true: np.ndarray, grid: np.ndarray) -> np.ndarray:

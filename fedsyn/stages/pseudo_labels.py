@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 ROLES = {"held_out": "calibration", "train": "labeled", "cross_fit": "labeled"}
 """Whose labels calibrate."""
 
+UNTRUSTWORTHY = 0.5
+"""Accuracy below which a classifier's class mixtures are not believed."""
+
 
 def run(
     inputs: Mapping[str, Artifact],
@@ -38,8 +41,8 @@ def run(
     pseudo_labels: PseudoLabels,
 ) -> dict[str, float]:
     """Writes labels.parquet (each prediction and its confidence), calibration.parquet (the same for the calibration
-    samples; with `client` alignment as they are before it), counts.safetensors (M_g^t, the calibration samples behind
-    each precision, and the predictions per t and class) and calibration.json (temperature, weights of the classes).
+    samples; with `client` alignment without any client's mixture), counts.safetensors (M_g^t, the calibration samples
+    behind each precision, and the predictions per t and class) and calibration.json (temperature, class weights).
 
     Raises:
         ValueError: `cross_fit` has labelled samples in one fold only.
@@ -92,7 +95,6 @@ def run(
         true,
         smoothed_prior(np.bincount(every_label, minlength=num_classes)),
         pseudo_labels,
-        balanced=classifier.logit_adjustment != "none" or classifier.class_balanced_sampling,
     )
     counts = np.zeros((len(grid), num_classes), dtype=np.int64)
     predicted, confidence = found.unlabeled.best()
@@ -107,6 +109,16 @@ def run(
     output.write_tensors("counts", {name: torch.tensor(value) for name, value in tensors.items()})
     output.write_json("calibration", {"temperature": temperature, "class_weights": found.class_weights})
     accuracy = float(np.trace(matrices[0]) / matrices[0].sum()) if len(known) else 0.0
+    if pseudo_labels.distribution_alignment == "client":
+        plain = float((true == judged).mean()) if len(known) else 0.0
+        metrics["calibration_accuracy_without_mixtures"] = plain
+        if plain < UNTRUSTWORTHY:
+            logger.warning(
+                "pseudo_labels: the classifier is right about %.0f %% of the calibration samples; class mixtures that "
+                "it estimates are not to be trusted, nor is a precision that follows from them; train it longer, or "
+                "set pseudo_labels.distribution_alignment 'none'",
+                100 * plain,
+            )
     return metrics | {
         "predicted": len(unlabeled),
         "calibration_samples": len(known),

@@ -87,6 +87,7 @@ def test_client_alignment_is_calibrated_for_the_unlabelled_pool(store, whole):
     assert counts["confusion"][0].sum() == pytest.approx(manifest.metrics["predicted"], rel=1e-6)
     assert (counts["samples"] <= manifest.metrics["calibration_samples"]).all()
     assert counts["predicted"][0].sum() == manifest.metrics["predicted"]
+    assert manifest.metrics["calibration_accuracy_without_mixtures"] < 0.5  # two rounds: it says so
     metrics = whole["selection"].metrics
     assert 0 <= metrics["precision_error"] <= 1
     assert 0 <= metrics["bounds_held"] <= 1
