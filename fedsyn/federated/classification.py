@@ -22,21 +22,36 @@ from fedsyn.federated.training import federated_training
 class CrossEntropy:
     """Cross-entropy of (images (B, H, W, channels) uint8, labels (B,) int64), after augmentation.
 
-    A third tensor, the log prior (B, C) of each sample's classes, is added to the logits: logit adjustment.
+    A third tensor, the log prior (B, C) of each sample's classes, is added to the logits: logit adjustment. With a
+    `consistency_weight` lambda, lambda KL(p(y | x) || p(y | x')) is added to the loss, for x' another view of x, and x
+    as the teacher that learns nothing from it (Xie et al., 2020).
     """
 
     augmentation: str
     height: int
+    consistency_weight: float = 0.0
+
+    @property
+    def other_view(self) -> str:
+        """The augmentation that makes x'; the same image would teach nothing."""
+        return "shift" if self.augmentation == "none" else self.augmentation
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Shifts and flips."""
-        return draw_augmentation(self.augmentation, count, self.height, rng)
+        """Shifts and flips; twice where two views are compared."""
+        policies = [self.augmentation, *([self.other_view] if self.consistency_weight else [])]
+        return tuple(array for policy in policies for array in draw_augmentation(policy, count, self.height, rng))
 
     def losses(self, model: nn.Module, batch: tuple[Tensor, ...], draws: tuple[Tensor, ...]) -> Tensor:
         """The loss of each image (B,)."""
         images, labels, *log_prior = batch
-        logits = sum(log_prior, model(to_input(augment(images, draws))))  # (B, C)
-        return F.cross_entropy(logits, labels, reduction="none")
+        first = 0 if self.augmentation == "none" else len(draws) // (2 if self.consistency_weight else 1)
+        logits = model(to_input(augment(images, draws[:first])))  # (B, C)
+        loss = F.cross_entropy(sum(log_prior, logits), labels, reduction="none")
+        if not self.consistency_weight:
+            return loss
+        other = model(to_input(augment(images, draws[first:]))).log_softmax(1)
+        teacher = logits.detach().log_softmax(1)
+        return loss + self.consistency_weight * (teacher.exp() * (teacher - other)).sum(1)
 
 
 def train_classifier(
@@ -49,6 +64,7 @@ def train_classifier(
     *,
     seed: int,
     num_clients: int | None = None,
+    consistency_weight: float = 0.0,
 ) -> TrainingState:
     """Federated training with cross-entropy of `clients`, whose tensors are images and labels.
 
@@ -68,7 +84,7 @@ def train_classifier(
     return federated_training(
         model,
         clients,
-        CrossEntropy(settings.augmentation, test_images.shape[1]),
+        CrossEntropy(settings.augmentation, test_images.shape[1], consistency_weight),
         settings,
         seed=seed,
         stage=context.stage,

@@ -40,11 +40,13 @@ def fit(
     seed: int,
     synthetic: tuple[Tensor, pd.DataFrame] | None = None,
     model: nn.Module | None = None,
+    consistency_weight: float = 0.0,
 ) -> dict[str, float]:
     """Train a classifier on `samples` (sample_id, client_id, label), measure it on the test set, and publish it.
 
     `synthetic`: more images (n, H, W, C) uint8, and client_id and class_id of each. `model`: weights to start from;
-    without it the draws of step 1, so that all trainings of a run start from the same ones.
+    without it the draws of step 1, so that all trainings of a run start from the same ones. `consistency_weight`: of
+    `CrossEntropy`.
     """
     info = inputs["dataset"].read_json("info")
     images = inputs["dataset"].read_tensors("images")["images"]
@@ -66,7 +68,15 @@ def fit(
     true = torch.from_numpy(assignments["label"].fillna(-1).to_numpy(np.int64))[test].to(context.device)
     test_images = images[test].to(context.device)
     state = train_classifier(
-        model, clients, test_images, true, settings, context, seed=seed, num_clients=count_clients(inputs)
+        model,
+        clients,
+        test_images,
+        true,
+        settings,
+        context,
+        seed=seed,
+        num_clients=count_clients(inputs),
+        consistency_weight=consistency_weight,
     )
     return publish(output, model, state, settings, test_images, true, test)
 

@@ -23,4 +23,14 @@ def run(
     info = inputs["dataset"].read_json("info")
     model = load_classifier(inputs["classifier"], info) if retrain.warm_start else None
     images = load_images(inputs["synthesis"])
-    return fit(inputs, output, context, samples, classifier, seed=seed, synthetic=images, model=model)
+    return fit(
+        inputs,
+        output,
+        context,
+        samples,
+        classifier,
+        seed=seed,
+        synthetic=images,
+        model=model,
+        consistency_weight=retrain.consistency_weight,
+    )

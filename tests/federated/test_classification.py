@@ -68,6 +68,38 @@ def test_the_loss_sees_the_image_as_its_draws_move_it():
     assert flipped.item() == pytest.approx(np.log(1 + 2 * np.exp(-2)), rel=1e-5)  # logits 1, -1, -1
 
 
+# one step to the left takes the first pixel of a row for black
+LEFT = torch.tensor([[1, 0]])
+
+
+def test_a_loss_with_consistency_by_hand():
+    white = torch.full((1, 8, 8, 1), 255, dtype=torch.uint8)
+    loss = CrossEntropy("none", 8, consistency_weight=2.0).losses(ByBrightness(), (white, torch.tensor([0])), (LEFT,))
+    # p is uniform, the other view's logits are -1, 1, 1: KL = -log 3 - mean log q
+    kl = -np.log(3) - (1 / 3 - np.log(np.exp(-1) + 2 * np.e))
+    assert loss.item() == pytest.approx(np.log(3) + 2 * kl)
+
+
+def test_the_view_that_teaches_learns_nothing_from_the_other_one():
+    white, label = torch.full((1, 8, 8, 1), 255, dtype=torch.uint8), torch.tensor([0])
+    scale = torch.ones((), requires_grad=True)
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        return scale * x[:, 0, 0, :3]
+
+    CrossEntropy("none", 8, consistency_weight=1.0).losses(model, (white, label), (LEFT,)).sum().backward()
+    # of the logits s (1, 1, 1) nothing moves; of s (-1, 1, 1) as the student: -d mean log q / ds = sum q z - 1/3
+    q = np.exp([-1, 1, 1]) / np.exp([-1, 1, 1]).sum()
+    assert scale.grad is not None
+    assert scale.grad.item() == pytest.approx(q @ [-1, 1, 1] - 1 / 3)
+
+
+@pytest.mark.parametrize(("augmentation", "numbers"), [("none", 1), ("shift", 2), ("shift-flip", 4)])
+def test_consistency_draws_a_second_view(augmentation, numbers):
+    rng = np.random.default_rng(0)
+    assert len(CrossEntropy(augmentation, 16, consistency_weight=1.0).draw(4, rng)) == numbers
+
+
 @pytest.mark.parametrize(("augmentation", "number"), [("none", 0), ("shift", 1), ("shift-flip", 2)])
 def test_the_draws_are_those_of_the_augmentation(augmentation, number):
     draws = CrossEntropy(augmentation, 32).draw(1000, np.random.default_rng(0))
