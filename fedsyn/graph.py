@@ -6,6 +6,8 @@
 
     dataset -> judge -> quality <- partition, selection, synthesis; the report reads it
 
+A run has one node a stage, and with `retrain.cycles` more of those that a cycle repeats (`nodes`).
+
 The function of a stage is `run` in `fedsyn/stages/<name>.py`; it is imported only when the stage has to run, so
 that reading the graph, or a run whose stages are all cached, never pays for PyTorch.
 """
@@ -22,7 +24,7 @@ from fedsyn.config import Experiment
 
 @dataclass(frozen=True)
 class Stage:
-    """One node of the graph. Whoever changes what a stage computes bumps its version."""
+    """What is computed from what. Whoever changes what a stage computes bumps its version."""
 
     name: str
     version: int
@@ -115,3 +117,41 @@ STAGES: tuple[Stage, ...] = (
     REPORT,
 )
 """Every stage, each after all of its inputs."""
+
+CYCLE: tuple[Stage, ...] = (PSEUDO_LABELS, SELECTION, DENOISER, SYNTHESIS, RETRAIN)
+"""What every further cycle repeats."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage in its place in a run: `inputs` says for each of the stage's inputs which node makes it."""
+
+    name: str
+    stage: Stage
+    inputs: Mapping[str, str]
+
+
+def node_name(stage: str, cycle: int) -> str:
+    """What a node is called: `denoiser` in the first cycle, `denoiser-2` in the second."""
+    return stage if cycle == 1 else f"{stage}-{cycle}"
+
+
+def nodes(experiment: Experiment) -> tuple[Node, ...]:
+    """Every node of a run, each after all of its inputs.
+
+    In a further cycle, the retrained classifier of the one before is the input `classifier`. What stands outside of
+    the cycles reads the last one, and step 1's classifier.
+    """
+    found = []
+    latest = {stage.name: stage.name for stage in STAGES}
+    for stage in STAGES:
+        found.append(Node(stage.name, stage, {name: latest[name] for name in stage.inputs}))
+        if stage is not RETRAIN:
+            continue
+        for cycle in range(2, experiment.retrain.cycles + 1):
+            labeler = latest[RETRAIN.name]
+            latest |= {again.name: node_name(again.name, cycle) for again in CYCLE}
+            sources = latest | {CLASSIFIER.name: labeler}
+            for again in CYCLE:
+                found.append(Node(latest[again.name], again, {name: sources[name] for name in again.inputs}))
+    return tuple(found)

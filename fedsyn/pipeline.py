@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from fedsyn import interruption
 from fedsyn.artifacts import Artifact, Attempt, Input, Manifest, Pace, Store, open_store
-from fedsyn.artifacts.manifest import describe
+from fedsyn.artifacts.manifest import describe, input_name
 from fedsyn.artifacts.work import Work
 from fedsyn.config import Execution, Experiment, FederatedTraining
 from fedsyn.context import Context
 from fedsyn.federated.engines.forkserver import refuse_in_a_worker, start_early
-from fedsyn.graph import STAGES, Stage
+from fedsyn.graph import Stage, nodes
 
 if TYPE_CHECKING:
     import torch
@@ -129,12 +129,12 @@ def _compute(
 
 
 def run(experiment: Experiment, execution: Execution) -> dict[str, Result]:
-    """All stages in order, without an orchestrator: for notebooks and tests. Returns each stage's result by name."""
+    """All nodes in order, without an orchestrator: for notebooks and tests. Returns each node's result by name."""
     results: dict[str, Result] = {}
     with running(experiment, execution):
-        for stage in STAGES:
-            inputs = {name: results[name].manifest for name in stage.inputs}
-            results[stage.name] = run_stage(stage, experiment, execution, inputs)
+        for node in nodes(experiment):
+            inputs = {name: results[source].manifest for name, source in node.inputs.items()}
+            results[node.name] = run_stage(node.stage, experiment, execution, inputs)
     return results
 
 
@@ -145,7 +145,9 @@ def running(experiment: Experiment, execution: Execution) -> Iterator[None]:
     Raises:
         DatasetError: the data set is not on this machine.
     """
-    with interruption.listening(), store_of(execution).hold(keys(experiment)):
+    known = keys(experiment)
+    needed = [(node.stage.name, known[node.name]) for node in nodes(experiment)]
+    with interruption.listening(), store_of(execution).hold(needed):
         yield
 
 
@@ -159,7 +161,7 @@ def store_of(execution: Execution) -> Store:
 
 
 def keys(experiment: Experiment, fingerprint: str | None = None) -> dict[str, str]:
-    """The key of every stage of an experiment, whether it was run or not.
+    """The key of every node of an experiment, whether it was run or not.
 
     `fingerprint`: the data set's, from a caller who knows it; else its files are read.
 
@@ -167,9 +169,10 @@ def keys(experiment: Experiment, fingerprint: str | None = None) -> dict[str, st
         DatasetError: the data set is not on this machine.
     """
     known: dict[str, str] = {}
-    for stage in STAGES:
-        files = (fingerprint or _fingerprint(experiment)) if stage.name == "dataset" else None
-        known[stage.name] = stage.key(experiment, known, files)
+    for node in nodes(experiment):
+        files = (fingerprint or _fingerprint(experiment)) if node.name == "dataset" else None
+        inputs = {name: known[source] for name, source in node.inputs.items()}
+        known[node.name] = node.stage.key(experiment, inputs, files)
     return known
 
 
@@ -203,7 +206,8 @@ def resolve_device(name: str) -> "torch.device":
 
 
 def _as_read(stage: Stage, inputs: Mapping[str, Manifest]) -> dict[str, Input]:
-    return {name: Input(key=inputs[name].key, digest=inputs[name].digest) for name in stage.inputs}
+    read = ((name, inputs[name]) for name in stage.inputs)
+    return {input_name(name, made.stage): Input(key=made.key, digest=made.digest) for name, made in read}
 
 
 def _warn_of_other_libraries(manifest: Manifest) -> None:

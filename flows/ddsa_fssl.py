@@ -14,6 +14,7 @@ from pydantic import Field
 from fedsyn.ablation.fields import dotted, plain, short_name
 from fedsyn.config import Execution, Experiment, Partition
 from fedsyn.config.overrides import ExecutionOverrides, Overrides
+from fedsyn.graph import node_name
 from fedsyn.pipeline import Result, running
 from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, preset_names
 from fedsyn.report.text import shorten, time_in_words
@@ -110,41 +111,55 @@ def show_time(results: Mapping[str, Result], total: float) -> None:
 
 
 def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
-    """The stages as tasks, one after the other, each called with the states of its inputs.
+    """The stages as tasks, one after the other, each called with the states of its inputs. Results are by node.
 
     Independent stages are independent in the graph only: at the same time they would take each other's cores. (Futures
     would do as well, but Prefect draws a task inside one that still runs when it is submitted.)
     """
-    common = {"experiment": experiment, "execution": execution, "return_state": True}
+    states: dict[str, State[Any]] = {}
 
-    data = dataset(**common)
-    split = partition(**common, dataset=data)
+    def call(stage: Any, cycle: int = 1, **inputs: State[Any]) -> State[Any]:
+        if cycle > 1:
+            stage = stage.with_options(task_run_name=f"{stage.name} (cycle {cycle})")
+        state = stage(experiment=experiment, execution=execution, return_state=True, **inputs)
+        states[node_name(stage.name, cycle)] = state
+        return state
 
-    first = classifier(**common, dataset=data, partition=split)
-    predicted = pseudo_labels(**common, dataset=data, partition=split, classifier=first)
-    selected = selection(**common, partition=split, pseudo_labels=predicted)
+    data = call(dataset)
+    split = call(partition, dataset=data)
+    first = call(classifier, dataset=data, partition=split)
 
-    codec = autoencoder(**common, dataset=data, partition=split)
-    encoded = latents(**common, dataset=data, partition=split, autoencoder=codec)
+    labeler = first
+    for cycle in range(1, experiment.retrain.cycles + 1):
+        predicted = call(pseudo_labels, cycle, dataset=data, partition=split, classifier=labeler)
+        selected = call(selection, cycle, partition=split, pseudo_labels=predicted)
 
-    generator = denoiser(**common, partition=split, selection=selected, latents=encoded)
-    synthetic = synthesis(
-        **common,
-        dataset=data,
-        partition=split,
-        classifier=first,
-        selection=selected,
-        autoencoder=codec,
-        latents=encoded,
-        denoiser=generator,
-    )
-    second = retrain(**common, dataset=data, partition=split, classifier=first, selection=selected, synthesis=synthetic)
-    limits = bounds(**common, dataset=data, partition=split)
-    rival = self_training(**common, dataset=data, partition=split, classifier=first, selection=selected)
-    expert = judge(**common, dataset=data)
-    verdict = quality(**common, dataset=data, partition=split, selection=selected, synthesis=synthetic, judge=expert)
-    page = report(
-        **common,
+        if cycle == 1:
+            codec = call(autoencoder, dataset=data, partition=split)
+            encoded = call(latents, dataset=data, partition=split, autoencoder=codec)
+
+        generator = call(denoiser, cycle, partition=split, selection=selected, latents=encoded)
+        synthetic = call(
+            synthesis,
+            cycle,
+            dataset=data,
+            partition=split,
+            classifier=labeler,
+            selection=selected,
+            autoencoder=codec,
+            latents=encoded,
+            denoiser=generator,
+        )
+        labeler = call(
+            retrain, cycle, dataset=data, partition=split, classifier=labeler, selection=selected, synthesis=synthetic
+        )
+
+    limits = call(bounds, dataset=data, partition=split)
+    rival = call(self_training, dataset=data, partition=split, classifier=first, selection=selected)
+    expert = call(judge, dataset=data)
+    verdict = call(quality, dataset=data, partition=split, selection=selected, synthesis=synthetic, judge=expert)
+    call(
+        report,
         dataset=data,
         partition=split,
         classifier=first,
@@ -154,16 +169,12 @@ def chain(experiment: Experiment, execution: Execution) -> dict[str, Result]:
         latents=encoded,
         denoiser=generator,
         synthesis=synthetic,
-        retrain=second,
+        retrain=labeler,
         bounds=limits,
         self_training=rival,
         quality=verdict,
     )
-    states = [
-        *(data, split, first, predicted, selected, codec, encoded, generator, synthetic, second),
-        *(limits, rival, expert, verdict, page),
-    ]
-    return {result.manifest.stage: result for result in map(outcome, states)}
+    return {name: outcome(state) for name, state in states.items()}
 
 
 def outcome(state: State[Any]) -> Result:

@@ -188,6 +188,14 @@ def test_privacy_has_limits(field, value):
             {"partition": {"calibration_fraction": 0.0}},
             ["pseudo_labels.calibration", "partition.calibration_fraction"],
         ),
+        (
+            {
+                "partition": {"calibration_fraction": 0.0},
+                "pseudo_labels": {"calibration": "cross_fit"},
+                "retrain": {"cycles": 2},
+            },
+            ["retrain.cycles", "got 2", "pseudo_labels.calibration 'cross_fit'", "choose", "'held_out'"],
+        ),
         ({"synthesis": {"steps": 51}, "denoiser": {"timesteps": 50}}, ["synthesis.steps", "50", "51"]),
         (
             {"synthesis": {"guidance_scale": 2.0}, "denoiser": {"label_dropout": 0.0}},
@@ -282,7 +290,7 @@ def test_every_other_field_is_part_of_the_key():
         section = getattr(experiment, name)
         if isinstance(section, BaseModel):
             left_out = set(type(section).model_fields) - set(section.key_fields())
-            assert left_out == ({"root"} if name == "dataset" else set())
+            assert left_out == {"dataset": {"root"}, "retrain": {"cycles"}}.get(name, set())
 
 
 def test_key_fields_are_plain_json_values():

@@ -4,8 +4,9 @@ import inspect
 
 import pytest
 
+from fedsyn import pipeline
 from fedsyn.config import Experiment
-from fedsyn.graph import STAGES, Stage
+from fedsyn.graph import REPORT, STAGES, Stage, nodes
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -154,3 +155,84 @@ def test_a_stage_reads_its_own_sections_only():
     stage = Stage("stage", 1, ("seed", "partition"), ())
     experiment = Experiment(seed=7)
     assert stage.settings(experiment) == {"seed": 7, "partition": experiment.partition}
+
+
+# --- cycles ---
+
+
+def with_cycles(number: int, **retrain: object) -> Experiment:
+    return Experiment.model_validate({"retrain": {"cycles": number, **retrain}})
+
+
+def test_a_run_of_one_cycle_has_one_node_a_stage():
+    found = nodes(Experiment())
+    assert [node.stage for node in found] == list(STAGES)
+    for node in found:
+        assert node.name == node.stage.name
+        assert dict(node.inputs) == {name: name for name in node.stage.inputs}
+
+
+def test_a_second_cycle_adds_its_nodes_after_those_of_the_first():
+    first, both = nodes(Experiment()), nodes(with_cycles(2))
+    added = [node for node in both if node.name not in NAMES]
+    assert [node for node in both if node not in added and node in first] == [*first[:11], *first[12:13]]
+    assert {node.name: dict(node.inputs) for node in added} == {
+        "pseudo_labels-2": {"dataset": "dataset", "partition": "partition", "classifier": "retrain"},
+        "selection-2": {"partition": "partition", "pseudo_labels": "pseudo_labels-2"},
+        "denoiser-2": {"partition": "partition", "selection": "selection-2", "latents": "latents"},
+        "synthesis-2": {
+            "dataset": "dataset",
+            "partition": "partition",
+            "classifier": "retrain",
+            "selection": "selection-2",
+            "autoencoder": "autoencoder",
+            "latents": "latents",
+            "denoiser": "denoiser-2",
+        },
+        "retrain-2": {
+            "dataset": "dataset",
+            "partition": "partition",
+            "classifier": "retrain",
+            "selection": "selection-2",
+            "synthesis": "synthesis-2",
+        },
+    }
+    assert [node.name for node in both][9:16] == ["retrain", *(node.name for node in added), "bounds"]
+
+
+def test_what_stands_outside_of_the_cycles_reads_the_last_one_and_the_classifier_of_step_1():
+    inputs = {node.name: node.inputs for node in nodes(with_cycles(3))}
+    assert inputs["pseudo_labels-3"]["classifier"] == "retrain-2"
+    assert inputs["report"] == {name: name for name in REPORT.inputs} | {
+        name: f"{name}-3" for name in ("pseudo_labels", "selection", "denoiser", "synthesis", "retrain")
+    }
+    assert (inputs["quality"]["selection"], inputs["quality"]["synthesis"]) == ("selection-3", "synthesis-3")
+    assert (inputs["self_training"]["classifier"], inputs["self_training"]["selection"]) == (
+        "classifier",
+        "selection-3",
+    )
+
+
+def test_every_node_stands_after_its_inputs():
+    found = nodes(with_cycles(10))
+    for position, node in enumerate(found):
+        assert set(node.inputs.values()) <= {other.name for other in found[:position]}, node.name
+    assert len({node.name for node in found}) == len(found) == 15 + 9 * 5
+
+
+def test_a_cycle_has_the_same_keys_however_many_follow():
+    """What stands outside of the cycles and reads them has other keys, under which a run of one cycle left its own."""
+    one, two, three = (pipeline.keys(with_cycles(number), "data") for number in (1, 2, 3))
+    after = {"self_training", "quality", "report"}
+    assert one == keys(Experiment())
+    assert {name for name in one if one[name] != two[name]} == after
+    assert {name for name in two if two[name] != three[name]} == after
+    assert len({*three.values()}) == len(three)
+
+
+def test_a_field_of_a_cycle_is_that_of_every_cycle():
+    before, after = (pipeline.keys(with_cycles(2, warm_start=value), "data") for value in (False, True))
+    second = {"pseudo_labels-2", "selection-2", "denoiser-2", "synthesis-2", "retrain-2"}
+    assert {name for name in before if before[name] != after[name]} == (
+        second | {"retrain", "self_training", "quality", "report"}
+    )

@@ -244,7 +244,7 @@ def test_missing_data_are_an_error_before_anything_is_written(tmp_path):
 
 
 def test_a_run_in_one_call_goes_through_every_stage_in_order(finished, store, monkeypatch):
-    monkeypatch.setattr(pipeline, "STAGES", STAGES)
+    monkeypatch.setattr(pipeline, "nodes", lambda experiment: graph.nodes(experiment)[: len(STAGES)])
     results = pipeline.run(EXPERIMENT, execution(store))
     assert list(results) == [stage.name for stage in STAGES]
     assert all(cached(results).values())

@@ -9,7 +9,7 @@ from fedsyn.ablation.study import Run
 from fedsyn.artifacts import Manifest, Store
 from fedsyn.config import Dataset
 from fedsyn.data.catalogue import fingerprint
-from fedsyn.graph import STAGES
+from fedsyn.graph import STAGES, nodes
 from fedsyn.pipeline import keys
 from fedsyn.plan import made_from_other_bytes
 
@@ -21,8 +21,8 @@ class StageCount:
     """What the runs of a study need of one stage."""
 
     stage: str
-    runs: int
-    """Runs that need one of its artifacts: all of them."""
+    needed: int
+    """How often the runs need one of its artifacts: each once, or once a cycle."""
     artifacts: int
     """Different artifacts that they need."""
     cached: int
@@ -39,7 +39,7 @@ class StageCount:
 
 
 def keys_of_each_run(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """The key of every stage of every run. A data set's files are read once, however many runs use it.
+    """The key of every node of every run. A data set's files are read once, however many runs use it.
 
     Raises:
         DatasetError: a data set is not on this machine.
@@ -53,21 +53,24 @@ def keys_of_each_run(runs: Sequence[Run]) -> list[dict[str, str]]:
 
 
 def plan_study(runs: Sequence[Run], keys_of_each_run: Sequence[Mapping[str, str]], store: Store) -> list[StageCount]:
-    """The counts of every stage. `keys_of_each_run`: one mapping of stages to keys for each of `runs`.
+    """The counts of every stage. `keys_of_each_run`: one mapping of nodes to keys for each of `runs`.
 
     Reads manifests alone, so that a damaged file shows only when a stage opens it.
     """
     manifests = {(manifest.stage, manifest.key): manifest for manifest in store.manifests()}
     took = _seconds_by_data_set(manifests)
+    needed_of = {stage.name: Counter[tuple[str, str]]() for stage in STAGES}
+    for run, known in zip(runs, keys_of_each_run, strict=True):
+        for node in nodes(run.experiment):
+            needed_of[node.stage.name][known[node.name], known["dataset"]] += 1
     counts = []
-    for stage in STAGES:
-        needed = Counter((known[stage.name], known["dataset"]) for known in keys_of_each_run)
-        new = [data for key, data in needed if not _is_there(manifests, stage.name, key)]
-        known_times = [median(took[stage.name, data]) for data in new if (stage.name, data) in took]
+    for stage, needed in needed_of.items():
+        new = [data for key, data in needed if not _is_there(manifests, stage, key)]
+        known_times = [median(took[stage, data]) for data in new if (stage, data) in took]
         counts.append(
             StageCount(
-                stage.name,
-                runs=len(runs),
+                stage,
+                needed=needed.total(),
                 artifacts=len(needed),
                 cached=len(needed) - len(new),
                 shared=sum(number > 1 for number in needed.values()),

@@ -1,6 +1,5 @@
 """A study: arms that differ in a few fields of one experiment, each run with the same seeds."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from fedsyn.ablation.fields import check, dotted, plain, short_name
 from fedsyn.config import Experiment
 from fedsyn.graph import REPORT
+from fedsyn.pipeline import keys
 from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, preset_names, preset_text
 
 MOST_RUNS = 1000
@@ -106,7 +106,7 @@ class Study(BaseModel):
             except ConfigError as error:
                 problems += [f"{arm}: {line}" for line in str(error).splitlines()]
                 continue
-            twin = computed.setdefault(json.dumps(REPORT.key_fields(experiment), sort_keys=True), arm)
+            twin = computed.setdefault(keys(experiment, "the data at hand")[REPORT.name], arm)
             if twin != arm or arm in experiments:
                 problems.append(f"{arm}: the same experiment as the arm {twin!r}; remove one of them")
             experiments[arm] = experiment

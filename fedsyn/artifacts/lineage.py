@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedsyn.artifacts.manifest import Manifest, stage_of
+from fedsyn.artifacts.manifest import Manifest, role_of, stage_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Ancestry:
     def differences(self, before: Identity, after: Identity, without: Collection[str] = ()) -> list[Difference]:
         """The fields in which `after` differs from `before`, those of their inputs first, each once.
 
-        Inputs that are stages of `without` are left out, and what they come from.
+        Inputs of the roles in `without` are left out, and what they come from.
         """
         found: dict[str, Difference] = {}
         seen: set[tuple[str, str, str]] = set()
@@ -82,13 +82,19 @@ class Ancestry:
             if old.key == new.key or (old.stage, old.key, new.key) in seen:
                 return
             seen.add((old.stage, old.key, new.key))
-            for name in [name for name in {**new.inputs, **old.inputs} if name not in without]:
-                one, other = (inputs.get(name, "") for inputs in (old.inputs, new.inputs))
-                first, second = (self.get(stage_of(name), key) for key in (one, other))
-                if first is not None and second is not None:
+            olds, news = ({role_of(name): name for name in identity.inputs} for identity in (old, new))
+            for role in [role for role in {**news, **olds} if role not in without]:
+                was, now = olds.get(role, ""), news.get(role, "")
+                one, other = old.inputs.get(was, ""), new.inputs.get(now, "")
+                first, second = self.get(stage_of(was), one), self.get(stage_of(now), other)
+                if first is not None and second is not None and first.stage == second.stage:
                     compare(first, second)
+                elif was and now and was != now:
+                    places = f"{stage_of(was)}/{one[:8]}", f"{stage_of(now)}/{other[:8]}"
+                    found.setdefault(f"input {role}", Difference(f"input {role}", *places))
                 elif one != other:
-                    found.setdefault(f"input {name}", Difference(f"input {name}", one[:8], other[:8]))
+                    field = f"input {was or now}"
+                    found.setdefault(field, Difference(field, one[:8], other[:8]))
             fields, others = old.fields(), new.fields()
             for field in {**others, **fields}:
                 if fields.get(field) != others.get(field):

@@ -121,9 +121,20 @@ class Manifest(BaseModel):
             raise ValueError("its manifest cannot be understood") from error
 
 
+def input_name(role: str, stage: str) -> str:
+    """What an input is recorded as: `classifier`, or `retrain/classifier` where another stage has made it."""
+    return role if role == stage else f"{stage}/{role}"
+
+
 def stage_of(input_name: str) -> str:
-    """The stage that an input comes from: its name, or what stands before the slash where several are of one stage."""
+    """The stage that an input comes from: its name, or what stands before the slash."""
     return input_name.partition("/")[0]
+
+
+def role_of(input_name: str) -> str:
+    """What an input is for the stage that reads it: its name, or what stands behind the slash."""
+    stage, _, role = input_name.partition("/")
+    return role or stage
 
 
 def describe(root: Path) -> tuple[FileEntry, ...]:

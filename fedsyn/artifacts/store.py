@@ -9,7 +9,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -159,15 +159,15 @@ class Store:
         return Artifact(folder, manifest)
 
     @contextmanager
-    def hold(self, artifacts: Mapping[str, str]) -> Iterator[None]:
-        """Keep these artifacts (stage -> key), there or not yet, from being cleaned while the context is open."""
+    def hold(self, artifacts: Iterable[tuple[str, str]]) -> Iterator[None]:
+        """Keep these artifacts (stage, key), there or not yet, from being cleaned while the context is open."""
         place = self.root / "in_progress" / f"run-{uuid.uuid4().hex[:12]}"
         lock = Lock(place / "lock")
         try:
             with held(self.gate(), f"store {self.root}", shared=True):
                 while not lock.acquire():  # somebody has just looked whether it is held
                     time.sleep(0.01)
-                write_at_once(place / "artifacts.txt", "".join(f"{stage}/{artifacts[stage]}\n" for stage in artifacts))
+                write_at_once(place / "artifacts.txt", "".join(f"{stage}/{key}\n" for stage, key in artifacts))
         except OSError:  # a store that cannot be written is not cleaned by us either
             yield
             return

@@ -100,7 +100,7 @@ def _print_plan(counts: Sequence[StageCount]) -> None:
         numbers = [str(number) for number in (count.artifacts, count.cached, count.new, count.shared)]
         table.add_row(count.stage, *numbers, duration(count.seconds) if count.new else "")
     console.print(table)
-    needed, new = sum(count.runs for count in counts), sum(count.new for count in counts)
+    needed, new = sum(count.needed for count in counts), sum(count.new for count in counts)
     artifacts = sum(count.artifacts for count in counts)
     known = [count.seconds for count in counts if count.seconds is not None]
     time = f", about {duration(sum(known))}" if new and len(known) == len(counts) else ""

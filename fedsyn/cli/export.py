@@ -1,7 +1,6 @@
 """`fedsyn export`: a run's model and its synthetic images, for other libraries."""
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,8 @@ from fedsyn.cli.shared import (
     parse,
     refuse,
 )
-from fedsyn.graph import SYNTHESIS
+from fedsyn.config import Experiment
+from fedsyn.graph import REPORT, SYNTHESIS, nodes
 from fedsyn.pipeline import keys
 from fedsyn.presets import DEFAULT_PRESET
 
@@ -54,7 +54,7 @@ def export(
         experiment = experiment_of(preset, given)
         find_data(experiment)
         command = _run_command(preset, assignments or [], seed, store)
-        synthesis = _synthesis_in(opened, keys(experiment), command)
+        synthesis = _synthesis_in(opened, experiment, command)
 
     from fedsyn.export import ExportError, open_run
     from fedsyn.export import export as write  # PyTorch and diffusers: only where there is something to export
@@ -87,12 +87,15 @@ def _synthesis_of(store: Store, manifest: Manifest) -> Manifest:
     return found
 
 
-def _synthesis_in(store: Store, known: Mapping[str, str], command: list[str]) -> Manifest:
-    """The synthesis of the run whose stages have these keys."""
-    found = store.manifest(SYNTHESIS.name, known[SYNTHESIS.name])
+def _synthesis_in(store: Store, experiment: Experiment, command: list[str]) -> Manifest:
+    """The synthesis of an experiment's run: that of its last cycle."""
+    known, by_name = keys(experiment), {node.name: node for node in nodes(experiment)}
+    synthesis = by_name[by_name[REPORT.name].inputs[SYNTHESIS.name]]
+    found = store.manifest(SYNTHESIS.name, known[synthesis.name])
     if found is None:
-        stages = [name for name in (*SYNTHESIS.inputs, SYNTHESIS.name) if store.manifest(name, known[name]) is None]
-        refuse(f"the store has no {', '.join(stages)} of this run; `{shlex.join(command)}` makes what is missing")
+        needed = [by_name[name] for name in (*synthesis.inputs.values(), synthesis.name)]
+        missing = [node.name for node in needed if store.manifest(node.stage.name, known[node.name]) is None]
+        refuse(f"the store has no {', '.join(missing)} of this run; `{shlex.join(command)}` makes what is missing")
     return found
 
 

@@ -21,7 +21,7 @@ def plan(preset: Preset = DEFAULT_PRESET, assignments: Assignments = None, store
     table = Table("stage", "artifact", "state", "took", "why", box=None)
     for step in steps:
         state = "[green]cached[/]" if step.cached else "[yellow]would run[/]"
-        table.add_row(step.stage, step.key[:12], state, duration(step.seconds), escape(step.why))
+        table.add_row(step.node, step.key[:12], state, duration(step.seconds), escape(step.why))
     console.print(table)
     ahead = [step for step in steps if not step.cached]
     if not ahead:

@@ -7,11 +7,12 @@ from rich.table import Table
 
 from fedsyn.cli.running import Device, Engine, Seeds, Threads, Workers, carried_out, execution_of, starting_prefect
 from fedsyn.cli.shared import Assignments, Preset, StoreUrl, console, experiment_of, find_data, parse
+from fedsyn.graph import RETRAIN
 from fedsyn.pipeline import Result
 from fedsyn.presets import DEFAULT_PRESET
 from fedsyn.report.headline import headline_in_words
 from fedsyn.report.seeds import seed_table
-from fedsyn.report.text import time_in_words
+from fedsyn.report.text import percent, time_in_words
 
 
 def run(
@@ -46,7 +47,7 @@ def run(
         _print_stages(results)
         in_stages = sum(result.seconds for result in results.values())
         console.print(f"time: {time_in_words(time.monotonic() - began, in_stages)}", highlight=False)
-        _print_table("Result", headline_in_words(reports[value]))
+        _print_table("Result", headline_in_words(reports[value]) | accuracy_by_cycle(results))
         page = opened.folder("report", results["report"].manifest.key) / "report.html"
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
     if len(reports) > 1:
@@ -61,6 +62,15 @@ def _print_stages(results: Mapping[str, Result]) -> None:
         seconds = "" if result.cached else f"{result.manifest.seconds:.1f}"
         table.add_row(name, result.manifest.key, state, seconds)
     console.print(table)
+
+
+def accuracy_by_cycle(results: Mapping[str, Result]) -> dict[str, str]:
+    """The test accuracy after each cycle, where there are several."""
+    manifests = [result.manifest for result in results.values() if result.manifest.stage == RETRAIN.name]
+    accuracies = [percent(manifest.metrics["test_accuracy"], 2) for manifest in manifests]
+    if len(accuracies) == 1:
+        return {}
+    return {f"accuracy after cycle {cycle}": accuracy for cycle, accuracy in enumerate(accuracies, start=1)}
 
 
 def _print_table(title: str, rows: Mapping[str, str]) -> None:

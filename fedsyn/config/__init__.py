@@ -11,9 +11,10 @@ from fedsyn.config.federated import FederatedTraining, Privacy, Server
 from fedsyn.config.generation import Autoencoder, Denoiser, Latents, Synthesis
 from fedsyn.config.labels import PseudoLabels, Selection
 from fedsyn.config.quality import Quality
-from fedsyn.config.section import NOT_IN_KEY, Section
+from fedsyn.config.section import IN_GRAPH, NOT_IN_KEY, Section
 
 __all__ = [
+    "IN_GRAPH",
     "NOT_IN_KEY",
     "OF_THE_MACHINE",
     "Autoencoder",

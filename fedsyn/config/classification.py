@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fedsyn.config.federated import FederatedTraining
-from fedsyn.config.section import Positive, Section
+from fedsyn.config.section import IN_GRAPH, Positive, Section
 
 
 class Classifier(FederatedTraining):
@@ -66,6 +66,14 @@ class Retrain(Section):
         0.0,
         ge=0,
         description="Weight of the divergence between the predictions for an image and for the same image augmented",
+    )
+    cycles: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Times that steps 2 to 5 are taken. From the second on, the retrained classifier of the one before "
+        "stands in for that of step 1: it labels, it confirms, and `warm_start` starts from it",
+        json_schema_extra=IN_GRAPH,
     )
 
 

@@ -51,6 +51,12 @@ class Experiment(Section):
                 f"held out beside them would be lost: set partition.calibration_fraction 0, got "
                 f"{self.partition.calibration_fraction}, or choose pseudo_labels.calibration 'held_out'"
             )
+        if self.pseudo_labels.calibration == "cross_fit" and self.retrain.cycles > 1:
+            raise ValueError(
+                f"retrain.cycles must be 1 with pseudo_labels.calibration 'cross_fit', got {self.retrain.cycles}: its "
+                "classifiers are trained on folds of the labels alone and say nothing of a retrained one; choose "
+                "pseudo_labels.calibration 'held_out' or 'train'"
+            )
         if self.synthesis.steps > self.denoiser.timesteps:
             raise ValueError(
                 f"synthesis.steps must be <= denoiser.timesteps ({self.denoiser.timesteps}), got {self.synthesis.steps}"

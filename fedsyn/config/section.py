@@ -14,6 +14,9 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 NOT_IN_KEY: JsonDict = {"in_key": False}
 
+IN_GRAPH: JsonDict = {"in_key": "graph"}
+"""Of a field that says which stages a run has and changes nothing inside one: no key covers it."""
+
 BY_CONTENT: JsonDict = {"in_key": "content"}
 """Of a field that names a file or folder: the key covers what is in it, and not where it lies."""
 
@@ -30,7 +33,7 @@ class Section(BaseModel):
             ValueError: a field names a file or folder that cannot be read; the message says which.
         """
         fields = type(self).model_fields
-        excluded = {name for name, field in fields.items() if field.json_schema_extra == NOT_IN_KEY}
+        excluded = {name for name, field in fields.items() if field.json_schema_extra in (NOT_IN_KEY, IN_GRAPH)}
         values = self.model_dump(mode="json", exclude=excluded)
         for name, field in fields.items():
             if field.json_schema_extra == BY_CONTENT and values[name] is not None:

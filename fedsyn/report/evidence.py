@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 
 from fedsyn.artifacts import Artifact
-from fedsyn.config import Section, Synthesis
+from fedsyn.config import Retrain, Section, Synthesis
 from fedsyn.metrics.accuracy import confusion_matrix, paired_gain
 from fedsyn.metrics.hidden import hidden_labels
 from fedsyn.pseudo_labels.confusion import confusion_matrices
@@ -82,6 +82,16 @@ class Evidence:
     def class_names(self) -> list[str]:
         """The names of the classes, by class id."""
         return list(self.info["class_names"])
+
+    @property
+    def cycles(self) -> int:
+        """How often steps 2 to 5 were taken; what is here is of the last time."""
+        return cast(Retrain, self.settings["retrain"]).cycles
+
+    @property
+    def labeler(self) -> str:
+        """The classifier that labelled, and judged the synthetic images, in words."""
+        return "step-1 classifier" if self.cycles == 1 else f"classifier of cycle {self.cycles - 1}"
 
     def metrics(self, stage: str) -> dict[str, float]:
         """The metrics of a stage; empty where the run has no such stage."""

@@ -151,7 +151,7 @@ def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
     if agreement < LOW_AGREEMENT:
         yield Note(
             True,
-            f"The step-1 classifier sees the intended class in only {percent(agreement)} of the synthetic"
+            f"The {evidence.labeler} sees the intended class in only {percent(agreement)} of the synthetic"
             " images: either they do not show their class, or it cannot tell.",
         )
     if psnr < LOW_PSNR_DB:
@@ -161,7 +161,7 @@ def _about_synthesis(evidence: Evidence, numbers: Mapping[str, float]) -> Iterat
         )
     made, kept = numbers["images_generated"], numbers["images_kept"]
     if synthesis.filter and made:
-        yield from _about_filter(evidence.class_names, evidence.plan, made - kept)
+        yield from _about_filter(evidence.class_names, evidence.plan, made - kept, evidence.labeler)
     drawn = evidence.metrics("synthesis").get("drawn", made)
     if synthesis.shared_pool and drawn < made:
         yield Note(
@@ -209,14 +209,14 @@ def _about_images(evidence: Evidence, numbers: Mapping[str, float]) -> Iterator[
         )
 
 
-def _about_filter(names: Sequence[str], plan: pd.DataFrame, dropped: float) -> Iterator[Note]:
+def _about_filter(names: Sequence[str], plan: pd.DataFrame, dropped: float, labeler: str) -> Iterator[Note]:
     by_class = plan.groupby("class_id")[["to_generate", "kept"]].sum()
     wanted, kept = by_class["to_generate"].to_numpy(), by_class["kept"].to_numpy()
     lost = (kept == 0) & (wanted > 0)
     if lost.any():
         yield Note(
             True,
-            f"The filter dropped every synthetic image of {_classes(names, lost, start=False)}: the step-1 classifier"
+            f"The filter dropped every synthetic image of {_classes(names, lost, start=False)}: the {labeler}"
             f" confirms none. Retraining has {_are(lost, 'its', 'their')} real images only.",
         )
     most = sorted(np.flatnonzero(wanted > kept).tolist(), key=lambda class_id: kept[class_id] - wanted[class_id])[:8]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fedsyn.config import Section
+from fedsyn.config import IN_GRAPH, Section
 from fedsyn.report.evidence import Evidence, Trace
 from fedsyn.report.notes import Note
 from fedsyn.report.plates import Plate
@@ -53,6 +53,7 @@ def render(
         seed=evidence.seed,
         numbers=numbers,
         story=story(evidence, numbers),
+        labeler=evidence.labeler,
         boundary=BOUNDARY,
         notes=notes,
         plates=plates,
@@ -68,8 +69,12 @@ def render(
 
 
 def setting_rows(section: Section) -> list[Setting]:
-    """The fields of a section that decide results, in their declared order; never a path."""
+    """The fields of a section that decide results, in their declared order; never a path. Those of the graph only
+    where they are set: the report's key tells another graph, and not that there could be one."""
     fields, values = type(section).model_fields, section.key_fields()
+    for name, field in fields.items():
+        if field.json_schema_extra == IN_GRAPH and getattr(section, name) != field.get_default():
+            values[name] = getattr(section, name)
     return [
         Setting(
             name=name,

@@ -47,6 +47,11 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
     synthesis = cast(Synthesis, evidence.settings["synthesis"])
     retrain = cast(Retrain, evidence.settings["retrain"])
     num_clients, num_classes = evidence.labeled.shape
+    weights = "step-1 weights" if evidence.cycles == 1 else "earlier weights"
+    again = (
+        f" From the labelling on, this is done {evidence.cycles:,} times, each time with the classifier that was"
+        " trained the time before; the numbers are those of the last time."
+    )
     shared = ", dealt out of one pool of fewer different ones" if synthesis.shared_pool else ""
     held_out = CALIBRATION[pseudo_labels.calibration].format(
         count=f"{evidence.calibration.sum():,}", folds=pseudo_labels.folds
@@ -64,6 +69,7 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
         " each client synthesises"
         f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all{shared}. Then the"
         " classifier is trained again,"
-        f" {'from its step-1 weights' if retrain.warm_start else 'from scratch'}, on"
+        f" {f'from its {weights}' if retrain.warm_start else 'from scratch'}, on"
         f" labelled{', pseudo-labelled' if retrain.include_pseudo_labels else ''} and synthetic images."
+        f"{again if evidence.cycles > 1 else ''}"
     )

@@ -77,7 +77,7 @@ def run(
 
     if not kept.any():
         raise ValueError(
-            f"synthesis.filter dropped all {len(dealt)} images: the step-1 classifier confirms none; set it to false"
+            f"synthesis.filter dropped all {len(dealt)} images: the classifier confirms none; set it to false"
         )
     output.write_table("plan", plan.assign(kept=kept.ravel()), schemas.PLAN)
     return {

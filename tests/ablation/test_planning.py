@@ -61,11 +61,11 @@ def test_in_an_empty_store_all_is_new_and_no_time_is_known(store):
     counts = counted(store)
     assert list(counts) == [stage.name for stage in STAGES]
     for name in ONCE:
-        assert counts[name] == StageCount(name, runs=4, artifacts=1, cached=0, shared=1, seconds=None)
+        assert counts[name] == StageCount(name, needed=4, artifacts=1, cached=0, shared=1, seconds=None)
     for name in ONCE_A_SEED:
-        assert counts[name] == StageCount(name, runs=4, artifacts=2, cached=0, shared=2, seconds=None)
+        assert counts[name] == StageCount(name, needed=4, artifacts=2, cached=0, shared=2, seconds=None)
     for name in ONCE_A_RUN:
-        assert counts[name] == StageCount(name, runs=4, artifacts=4, cached=0, shared=0, seconds=None)
+        assert counts[name] == StageCount(name, needed=4, artifacts=4, cached=0, shared=0, seconds=None)
     assert counts["report"].new == 4
     assert not store.root.exists()
 
@@ -73,9 +73,9 @@ def test_in_an_empty_store_all_is_new_and_no_time_is_known(store):
 def test_of_a_store_with_one_run_what_is_there_is_cached_and_the_rest_may_take_as_long(store):
     publish(store, KEYS[0], denoiser=7.0, synthesis=3.0)
     counts = counted(store)
-    assert counts["dataset"] == StageCount("dataset", runs=4, artifacts=1, cached=1, shared=1, seconds=0)
-    assert counts["denoiser"] == StageCount("denoiser", runs=4, artifacts=2, cached=1, shared=2, seconds=7.0)
-    assert counts["synthesis"] == StageCount("synthesis", runs=4, artifacts=4, cached=1, shared=0, seconds=9.0)
+    assert counts["dataset"] == StageCount("dataset", needed=4, artifacts=1, cached=1, shared=1, seconds=0)
+    assert counts["denoiser"] == StageCount("denoiser", needed=4, artifacts=2, cached=1, shared=2, seconds=7.0)
+    assert counts["synthesis"] == StageCount("synthesis", needed=4, artifacts=4, cached=1, shared=0, seconds=9.0)
 
 
 def test_a_new_artifact_may_take_the_median_of_its_stage(store):
@@ -109,3 +109,18 @@ def test_what_is_gone_damaged_or_made_of_other_bytes_is_new(store):
     path.write_text(manifest.model_copy(update={"files": files}).sealed())
     new = {name: count.new for name, count in counted(store).items() if count.new}
     assert new == {"classifier": 1, "denoiser": 1, "synthesis": 2, "report": 2}
+
+
+def test_arms_of_one_and_of_several_cycles_share_what_comes_before_the_first_that_differs(store):
+    runs = Study(name="cycles", grid={"retrain.cycles": [1, 2, 3]}, seeds=[0]).runs()
+    known = keys_of_each_run(runs)
+    publish(store, known[0])
+    counts = {count.stage: count for count in plan_study(runs, known, store)}
+    artifacts = {name: count.artifacts for name, count in counts.items() if count.artifacts > 1}
+    assert artifacts == dict.fromkeys(
+        ("pseudo_labels", "selection", "denoiser", "synthesis", "retrain", "self_training", "quality", "report"), 3
+    )
+    assert {name: count.new for name, count in counts.items() if count.new} == dict.fromkeys(artifacts, 2)
+    assert counts["denoiser"].shared == 2  # the first cycle's by three runs, the second's by two
+    assert counts["report"].shared == 0
+    assert (counts["partition"].needed, counts["denoiser"].needed, counts["report"].needed) == (3, 6, 3)

@@ -46,7 +46,7 @@ def test_the_limit_is_that_of_all_remote_stores_together_and_of_nothing_else(buc
 
 def test_what_a_running_run_holds_stays_in_the_cache(bucket, tmp_path):
     store = machine(bucket.url, tmp_path / "one", limit=SIZE // 2)
-    with store.hold({"stage": f"{0:024x}"}):
+    with store.hold([("stage", f"{0:024x}")]):
         put_in(store, 0)
         put_in(store, 1)
         assert copies(store) == [0, 1]  # beyond the limit: one is held, one has just been made

@@ -53,7 +53,7 @@ def test_a_dry_run_tells_the_same_and_deletes_nothing(graph):
 
 
 def test_what_a_run_holds_is_kept_and_goes_when_it_has_ended(graph):
-    with graph.hold({"classifier": KEYS["other"], "report": "f" * 24}):
+    with graph.hold([("classifier", KEYS["other"]), ("report", "f" * 24)]):
         assert clean(graph, UNREACHABLE) == []
     assert cleaned(graph, UNREACHABLE) == [f"classifier/{KEYS['other']}"]
 
@@ -62,7 +62,7 @@ def test_what_a_killed_run_held_is_kept_no_longer(graph):
     code = f"""
 import time
 from fedsyn.artifacts import Store
-with Store({str(graph.root)!r}).hold({{"classifier": {KEYS["other"]!r}}}):
+with Store({str(graph.root)!r}).hold([("classifier", {KEYS["other"]!r})]):
     print("held", flush=True)
     time.sleep(60)
 """

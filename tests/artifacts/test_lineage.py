@@ -38,6 +38,19 @@ def test_an_input_of_which_nothing_is_known_is_named_by_its_key():
     assert ANCESTRY.differences(CLASSIFIER, orphan) == [Difference("input partition", "p1", "p9")]
 
 
+def test_an_input_that_another_stage_has_made_is_named_with_it():
+    """Labels of the first cycle, and of the second, whose classifier is a retrained one."""
+    retrained = identity("retrain", "r1", {"seed": 0, "retrain": {"warm_start": False}}, {"classifier": "c1"})
+    first = identity("pseudo_labels", "l1", {"seed": 0}, {"partition": "p1", "classifier": "c1"})
+    second = identity("pseudo_labels", "l2", {"seed": 0}, {"partition": "p1", "retrain/classifier": "r1"})
+    ancestry = Ancestry([PARTITION, CLASSIFIER, retrained, first, second])
+    assert ancestry.differences(first, second) == [Difference("input classifier", "classifier/c1", "retrain/r1")]
+    assert ancestry.differences(first, second, without=["classifier"]) == []
+    assert ancestry.reach("pseudo_labels", "l2") == {
+        ("pseudo_labels", "l2"), ("retrain", "r1"), ("classifier", "c1"), ("partition", "p1")
+    }  # fmt: skip
+
+
 def test_another_version_of_a_stage_and_a_field_that_one_lacks_are_differences():
     newer = identity("classifier", "c5", {"seed": 0, "classifier": {"rounds": 40, "width": 8}}, {"partition": "p1"}, 2)
     assert ANCESTRY.differences(CLASSIFIER, newer) == [

@@ -97,7 +97,7 @@ def test_a_slow_reader_of_a_damaged_artifact_does_not_quarantine_the_good_one_pu
 
 
 def test_what_a_run_holds_can_be_read_as_long_as_it_lives_and_is_gone_afterwards(store):
-    with store.hold({"dataset": "a" * 24, "partition": "b" * 24}):
+    with store.hold([("dataset", "a" * 24), ("partition", "b" * 24)]):
         (place,) = (store.root / "in_progress").glob("run-*")
         assert (place / "artifacts.txt").read_text() == f"dataset/{'a' * 24}\npartition/{'b' * 24}\n"
         assert is_held(place / "lock")
@@ -105,12 +105,12 @@ def test_what_a_run_holds_can_be_read_as_long_as_it_lives_and_is_gone_afterwards
 
 
 def test_a_run_that_begins_waits_for_who_cleans_the_store_and_not_for_other_runs(store, told):
-    with ThreadPoolExecutor(1) as pool, store.hold({"dataset": "a" * 24}):
+    with ThreadPoolExecutor(1) as pool, store.hold([("dataset", "a" * 24)]):
         gate = store.gate()
         assert gate.acquire()
 
         def begin() -> int:
-            with store.hold({"dataset": "a" * 24}):
+            with store.hold([("dataset", "a" * 24)]):
                 return len(list((store.root / "in_progress").glob("run-*")))
 
         other = pool.submit(begin)
@@ -121,7 +121,7 @@ def test_a_run_that_begins_waits_for_who_cleans_the_store_and_not_for_other_runs
 
 def test_a_store_that_cannot_be_written_is_held_by_nobody_and_no_error(store):
     store.root.write_text("a file where the folder should be")
-    with store.hold({"dataset": "a" * 24}):
+    with store.hold([("dataset", "a" * 24)]):
         pass
-    with pytest.raises(OSError, match="of the run itself"), store.hold({"dataset": "a" * 24}):
+    with pytest.raises(OSError, match="of the run itself"), store.hold([("dataset", "a" * 24)]):
         raise OSError("of the run itself")

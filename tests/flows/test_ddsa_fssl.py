@@ -1,9 +1,14 @@
-"""How runs are named."""
+"""How runs are named, and which tasks they call with what."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from fedsyn.config import Partition
-from flows.ddsa_fssl import name_of, skew
+from fedsyn.config import Execution, Experiment, Partition
+from fedsyn.graph import STAGES, nodes
+from flows import ddsa_fssl as module
+from flows.ddsa_fssl import chain, name_of, skew
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,37 @@ def test_a_name_that_is_long_is_cut():
 )
 def test_equal_skews_are_said_once(fields, words):
     assert skew(Partition.model_validate(fields)) == words
+
+
+class Noted:
+    """Stands in for a stage's task: notes what it is called as, and with whose states."""
+
+    def __init__(self, calls: list[tuple[str, dict[str, str]]], name: str, shown: str | None = None) -> None:
+        self.calls, self.name, self.shown = calls, name, shown or name
+
+    def with_options(self, *, task_run_name: str) -> "Noted":
+        return Noted(self.calls, self.name, task_run_name)
+
+    def __call__(self, experiment: Any, execution: Any, return_state: bool, **inputs: Any) -> Any:
+        self.calls.append((self.shown, {name: state.result() for name, state in inputs.items()}))
+        return SimpleNamespace(name="Completed", result=lambda: self.shown)
+
+
+def shown(node: str) -> str:
+    stage, _, cycle = node.partition("-")
+    return f"{stage} (cycle {cycle})" if cycle else stage
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+def test_the_flow_calls_what_the_graph_declares(cycles, monkeypatch):
+    calls: list[tuple[str, dict[str, str]]] = []
+    for stage in STAGES:
+        monkeypatch.setattr(module, stage.name, Noted(calls, stage.name))
+    experiment = Experiment.model_validate({"retrain": {"cycles": cycles}})
+    results = chain(experiment, Execution())
+    declared = nodes(experiment)
+    assert calls == [
+        (shown(node.name), {name: shown(source) for name, source in node.inputs.items()}) for node in declared
+    ]
+    assert list(results) == [node.name for node in declared]
+    assert [result.manifest for result in results.values()] == [name for name, _ in calls]

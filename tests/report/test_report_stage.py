@@ -128,6 +128,12 @@ def test_page_never_shows_a_path() -> None:
     ]
 
 
+def test_page_shows_the_cycles_where_there_are_several() -> None:
+    assert "cycles" not in {row.name for row in setting_rows(Experiment().retrain)}
+    rows = setting_rows(Experiment.model_validate({"retrain": {"cycles": 3}}).retrain)
+    assert [(row.name, row.value) for row in rows if row.changed] == [("cycles", "3")]
+
+
 def test_page_shows_a_group_within_a_section_as_a_person_writes_it() -> None:
     section = Experiment.model_validate({"classifier": {"server": {"algorithm": "fedprox"}}}).classifier
     rows = {row.name: row for row in setting_rows(section)}
