@@ -85,13 +85,18 @@ SELF_TRAINING = Stage(
     "self_training", 2, ("seed", "classifier", "baselines"), ("dataset", "partition", "classifier", "selection")
 )
 JUDGE = Stage("judge", 2, ("judge",), ("dataset",))
-QUALITY = Stage("quality", 1, ("seed", "judge", "quality"), ("dataset", "partition", "selection", "synthesis", "judge"))
+QUALITY = Stage(
+    "quality",
+    2,
+    ("seed", "synthesis", "judge", "quality"),
+    ("dataset", "partition", "selection", "synthesis", "judge"),
+)
 REPORT = Stage(
     "report",
-    4,
+    5,
     (
-        "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "denoiser",
-        "synthesis", "retrain", "judge", "quality", "report",
+        "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents",
+        "denoiser", "synthesis", "retrain", "judge", "quality", "report",
     ),
     (
         "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents", "denoiser",

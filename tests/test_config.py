@@ -176,8 +176,8 @@ def test_privacy_has_limits(field, value):
             {"synthesis": {"sampler": "euler"}},
             ["synthesis.sampler 'euler'", "denoiser.prediction 'v_prediction'", "'unipc'"],
         ),
-        ({"synthesis": {"guidance_interval": [0.6, 0.4]}}, ["guidance_interval", "(0.6, 0.4)", "guidance_scale 1"]),
-        ({"synthesis": {"guidance_interval": [0.5, 0.5]}}, ["guidance_interval", "(0.5, 0.5)"]),
+        ({"synthesis": {"guidance_interval": [0.6, 0.4]}}, ["guidance_interval", "[0.6, 0.4]", "guidance_scale 1"]),
+        ({"synthesis": {"guidance_interval": [0.5, 0.5]}}, ["guidance_interval", "[0.5, 0.5]", "guidance_scale 1"]),
         ({"pseudo_labels": {"confidence_grid": [0.5, 0.4]}}, ["confidence_grid"]),
         ({"pseudo_labels": {"confidence_grid": [0.5, 0.5]}}, ["confidence_grid"]),
         (

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fedsyn.graph import STAGES
+
 ROOT = Path(__file__).parent.parent
 SCIENCE = sorted((ROOT / "fedsyn").rglob("*.py"))
 SOURCE = sorted(path for folder in ("fedsyn", "tasks", "flows") for path in (ROOT / folder).rglob("*.py"))
@@ -52,15 +54,19 @@ def test_only_metrics_read_hidden_labels():
     assert readers == {"fedsyn/metrics/hidden.py"}
 
 
-def test_only_selection_and_report_are_given_hidden_labels():
-    """Selection for its measurements and its oracle; the report for its pictures. No training code."""
+def test_only_selection_bounds_and_report_are_given_hidden_labels():
+    """Selection for its measurements and its oracle; the bounds for what all labels would reach, which no stage but the
+    report may read; the report for its pictures. No training of the method."""
     readers = {
         path.relative_to(ROOT).as_posix()
         for path in SOURCE
         if any(name.startswith("fedsyn.metrics.hidden") for name in imports(path))
     }
-    allowed = {"fedsyn/stages/selection.py", "fedsyn/stages/report.py"}
+    allowed = {"fedsyn/stages/selection.py", "fedsyn/stages/bounds.py", "fedsyn/stages/report.py"}
     assert {path for path in readers if not path.startswith("fedsyn/report/")} <= allowed
+    assert [stage.name for stage in STAGES if "bounds" in stage.inputs] == ["report"]
+    importers = {path.relative_to(ROOT).as_posix() for path in SOURCE if "fedsyn.stages.bounds" in imports(path)}
+    assert importers == set()
 
 
 @pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.relative_to(ROOT).as_posix())

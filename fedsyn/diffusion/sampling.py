@@ -78,7 +78,7 @@ def solver(schedule: dict, sampler: str, steps: int, device: torch.device) -> tu
     Raises:
         ValueError: the sampler is not one for this schedule.
     """
-    flow = "prediction_type" not in schedule
+    flow = is_flow(schedule)
     known = FLOW_SAMPLERS if flow else SAMPLERS
     if sampler not in known:
         raise ValueError(
@@ -86,6 +86,11 @@ def solver(schedule: dict, sampler: str, steps: int, device: torch.device) -> tu
             f"{'flow matching' if flow else 'diffusion'}, got {sampler!r}"
         )
     return (_flow_solver if flow else _diffusion_solver)(schedule, sampler, steps, device)
+
+
+def is_flow(schedule: dict) -> bool:
+    """Is a training scheduler's config one of flow matching? It then names nothing that could be predicted."""
+    return "prediction_type" not in schedule
 
 
 def _diffusion_solver(schedule: dict, sampler: str, steps: int, device: torch.device) -> tuple[Any, Tensor]:

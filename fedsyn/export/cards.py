@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedsyn import __version__
 from fedsyn.artifacts import Artifact
+from fedsyn.diffusion.sampling import is_flow
 
 
 def model_card(synthesis: Artifact, inputs: Mapping[str, Artifact]) -> str:
@@ -41,12 +42,16 @@ def _render(
     **more: object,
 ) -> str:
     manifest = synthesis.manifest
+    autoencoder = inputs["autoencoder"].read_json("codec")["kind"]
+    flow = is_flow(inputs["denoiser"].read_json("scheduler/scheduler_config"))
     loader = PackageLoader("fedsyn.export", package_path="")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     body = environment.get_template(f"{name}.md.jinja").render(
         info=inputs["dataset"].read_json("info"),
         num_clients=f"{inputs['partition'].read_json('summary')['num_clients']:,}",
+        autoencoder=autoencoder,
+        model=f"{'' if autoencoder == 'pixel' else 'latent '}{'flow-matching' if flow else 'diffusion'} model",
         trained={stage: artifact.manifest.metrics for stage, artifact in inputs.items()},
         synthesis=manifest,
         settings=manifest.config["synthesis"],

@@ -1,4 +1,4 @@
-"""A class-conditional latent diffusion model as a pipeline of diffusers.
+"""A class-conditional model of diffusion or flow matching, of latents or pixels, as a pipeline of diffusers.
 
 fedsyn writes a copy of this file into the folder of every model that it exports; the file needs torch, diffusers, NumPy
 and Pillow, and not fedsyn:
@@ -17,35 +17,46 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    ImagePipelineOutput,
+    SchedulerMixin,
+    UNet2DModel,
+)
 
 
 class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
     """Noise of a named draw -> latents by a denoiser with classifier-free guidance -> images by an autoencoder.
 
-    `codec`: height and width of an image, the size to which the autoencoder pads it, and the space-to-depth factor
-    around its network. `moments`: mean and std per latent channel; the denoiser works on standardised latents.
-    `id2label`: names of the classes. `sampling`: the steps and the guidance scale that a call takes by default, and the
-    part of the course in which guidance acts.
+    `vae`: none where the latents are the packed pixels. `codec`: height and width of an image, the size to which it is
+    padded, the space-to-depth factor `unshuffle`, and in how many `copies` a greyscale image goes through an
+    autoencoder of colours. `moments`: mean and std per latent channel; the denoiser works on standardised latents.
+    `course`: is it a `flow`, and T, the `timesteps` from image to noise that the denoiser was trained on. `id2label`:
+    names of the classes. `sampling`: what a call takes by default of steps, guidance scale and guidance interval.
     """
 
     model_cpu_offload_seq = "unet->vae"
+    _optional_components = ["vae"]
 
     def __init__(
         self,
         unet: UNet2DModel,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | None,
         scheduler: SchedulerMixin,
-        codec: dict[str, int] | None = None,
+        codec: dict[str, Any] | None = None,
         moments: dict[str, list[float]] | None = None,
+        course: dict[str, Any] | None = None,
         id2label: dict[str, str] | None = None,
         sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         for model in (unet, vae):
-            model.to(memory_format=torch.channels_last)
+            if model is not None:
+                model.to(memory_format=torch.channels_last)
         self.register_modules(unet=unet, vae=vae, scheduler=scheduler)
-        self.register_to_config(codec=codec, moments=moments, id2label=id2label, sampling=sampling)
+        self.register_to_config(codec=codec, moments=moments, course=course, id2label=id2label, sampling=sampling)
 
     @torch.no_grad()
     def __call__(
@@ -57,9 +68,11 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
+        guidance_interval: tuple[float, float] | None = None,
     ) -> ImagePipelineOutput | tuple[Any]:
         """One image for each class of `class_labels`, numbers or names.
 
+        `guidance_interval`: the part of the course from 0 (image) to 1 (noise) in which guidance acts.
         `latents`: the initial noise (B, c, h, w), of `noise`, say; without it it is drawn from `generator`.
         `output_type`: `pil`, or `np` for floats (B, H, W, C) in [0, 1].
 
@@ -75,15 +88,18 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
             raise ValueError(f"latents must be of shape {shape}, got {tuple(latents.shape)}")
         defaults = self.config.sampling or {}
         weight = defaults.get("guidance_scale", 1.0) if guidance_scale is None else guidance_scale
-        low, high = defaults.get("guidance_interval", (0.0, 1.0))  # of the course from 0 (image) to 1 (noise)
-        course = self.scheduler.config.num_train_timesteps
-        self.scheduler.set_timesteps(num_inference_steps or defaults.get("num_inference_steps", 20), device=device)
+        lowest, highest = guidance_interval or defaults.get("guidance_interval") or (0.0, 1.0)
+        times = self._set_steps(num_inference_steps or defaults.get("num_inference_steps", 20), device)
+        places = (times.double() / self.config.course["timesteps"]).tolist()
 
-        latents = latents.to(device, dtype) * self.scheduler.init_noise_sigma
-        for timestep in self.progress_bar(self.scheduler.timesteps):
-            x = self.scheduler.scale_model_input(latents, timestep).contiguous(memory_format=torch.channels_last)
-            w = weight if low <= float(timestep) / course <= high else 1.0
-            latents = self.scheduler.step(self._predict(x, timestep, labels, w), timestep, latents).prev_sample
+        scheduler = self.scheduler  # that of a flow by Euler's rule scales nothing, and has no methods for it
+        scaled = getattr(scheduler, "scale_model_input", lambda latents, timestep: latents)
+        latents = latents.to(device, dtype) * getattr(scheduler, "init_noise_sigma", 1.0)
+        for number, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
+            x = scaled(latents, timestep).contiguous(memory_format=torch.channels_last)
+            guidance = weight if lowest <= places[number] <= highest else 1.0
+            predicted = self._predict(x, times[number], labels, guidance)
+            latents = scheduler.step(predicted, timestep, latents).prev_sample
         images = self._decode(latents)
         self.maybe_free_model_hooks()
         pictures = self.numpy_to_pil(images) if output_type == "pil" else images
@@ -103,12 +119,28 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
         stream = np.random.Generator(np.random.Philox(key=key))
         return torch.from_numpy(stream.standard_normal(self.latent_shape, np.float32))
 
-    def _predict(self, x: torch.Tensor, timestep: torch.Tensor, labels: torch.Tensor, weight: float) -> torch.Tensor:
+    def _set_steps(self, steps: int, device: torch.device) -> torch.Tensor:
+        """Sets the scheduler; the time (steps,) that the denoiser is told at each step.
+
+        A flow goes in steps of equal length, and a solver's own time is finer than the denoiser's.
+        """
+        course, scheduler = self.config.course, self.scheduler
+        if not course["flow"]:
+            scheduler.set_timesteps(steps, device=device)
+            return scheduler.timesteps
+        if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+            scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), device=device)
+        else:
+            scheduler.set_timesteps(steps, device=device)
+        scheduler.set_begin_index(0)
+        return scheduler.sigmas[:-1].to(device) * course["timesteps"]
+
+    def _predict(self, x: torch.Tensor, time: torch.Tensor, labels: torch.Tensor, weight: float) -> torch.Tensor:
         """unconditional + w (conditional - unconditional); the last class of the network means "no label"."""
         if weight == 1:
-            return self.unet(x, timestep, class_labels=labels).sample
+            return self.unet(x, time, class_labels=labels).sample
         no_label = torch.full_like(labels, self.unet.config.num_class_embeds - 1)
-        both = self.unet(torch.cat([x, x]), timestep, class_labels=torch.cat([labels, no_label])).sample
+        both = self.unet(torch.cat([x, x]), time, class_labels=torch.cat([labels, no_label])).sample
         conditional, unconditional = both.chunk(2)
         return unconditional + weight * (conditional - unconditional)
 
@@ -116,7 +148,12 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
         """Images (B, H, W, C) in [0, 1], in 256 steps, from standardised latents."""
         moments, codec = self.config.moments, self.config.codec
         mean, std = (torch.tensor(moments[name]).to(latents)[:, None, None] for name in ("mean", "std"))
-        x = F.pixel_shuffle(self.vae.decode(latents * std + mean).sample, codec["unshuffle"])  # (B, C, P, P)
+        x = latents * std + mean
+        if self.vae is not None:
+            x = self.vae.decode(x).sample
+        x = F.pixel_shuffle(x, codec["unshuffle"])  # (B, C * copies, P, P)
+        if codec.get("copies", 1) > 1:
+            x = x.mean(1, keepdim=True)
         height, width = codec["height"], codec["width"]
         top, left = (codec["padded"] - height) // 2, (codec["padded"] - width) // 2
         x = x[:, :, top : top + height, left : left + width]

@@ -42,13 +42,12 @@ def run(
         metrics = privacy.spent(autoencoder)
 
     output.write_table("history", history, schemas.LOSS_HISTORY)
-    output.write_json("codec", {"kind": autoencoder.kind, **model.layout()})
+    save_autoencoder(output, model, autoencoder.kind)
     test = images[info["num_train"] :]
     pictures = {"original": test[:PICTURES], "reconstruction": restore(model, test[:PICTURES])}
     output.write_tensors("reconstructions", {name: values.cpu() for name, values in pictures.items()})
     if not isinstance(model, LatentAutoencoder):
         return metrics
-    model.vae.save_pretrained(output.root / "vae")
     measured = asdict(measure(model, test))
     output.write_json("latents", {name: measured.pop(name) for name in ("latent_mean", "latent_std", "posterior_std")})
     return {
@@ -84,6 +83,13 @@ def train(
         after_round=lambda state: context.after_round(state, settings.rounds),
     )
     return history_table(state, schemas.LOSS_HISTORY)
+
+
+def save_autoencoder(folder: Folder, model: Codec, kind: str) -> None:
+    """Writes what `load_autoencoder` reads: codec.json and, where there is a network, vae/."""
+    folder.write_json("codec", {"kind": kind, **model.layout()})
+    if isinstance(model, LatentAutoencoder):
+        model.vae.save_pretrained(folder.root / "vae")
 
 
 def load_autoencoder(artifact: Artifact) -> Codec:

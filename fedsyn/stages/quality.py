@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
-from fedsyn.config import Judge, Quality
+from fedsyn.config import Judge, Quality, Synthesis
 from fedsyn.context import Context
 from fedsyn.federated.classification import probabilities, train_classifier
 from fedsyn.federated.client import Client
@@ -48,7 +48,7 @@ class Images:
 class Sets:
     """What is compared. C classes."""
 
-    synthetic: Images  # all of them, with the classes that were asked for
+    synthetic: Images  # all different ones, with the classes that were asked for
     test: Images  # the reference: no training has seen them
     training: Images  # all that are real and not test images
     known: Images  # those of them that trained the denoiser, with the labels that it was given
@@ -59,19 +59,26 @@ class Sets:
 
 
 def run(
-    inputs: Mapping[str, Artifact], output: Folder, context: Context, *, seed: int, judge: Judge, quality: Quality
+    inputs: Mapping[str, Artifact],
+    output: Folder,
+    context: Context,
+    *,
+    seed: int,
+    synthesis: Synthesis,
+    judge: Judge,
+    quality: Quality,
 ) -> dict[str, float]:
     """Writes scores.json (all measures, of synthetic and of real images), per_class.parquet, and nearest.parquet and
     nearest_real.parquet: what the nearest training image of a synthetic and of a test image is.
 
     The reference is the test set. Real training images, as many of each class as of synthetic ones, are measured
-    against it too: what perfect images would score.
+    against it too: what perfect images would score. An image of a pool is measured once, however many clients have it.
 
     Raises:
         ValueError: `quality.inception` cannot be used.
     """
     info = inputs["dataset"].read_json("info")
-    sets = _sets(inputs, len(info["class_names"]), seed, quality.most_images)
+    sets = _sets(inputs, len(info["class_names"]), seed, quality.most_images, pool=synthesis.shared_pool)
     inception = load_inception(Path(quality.inception), context.device) if quality.inception else None
 
     taught = _classification_accuracy(sets, info, judge, quality, context)
@@ -116,7 +123,7 @@ def run(
     }
 
 
-def _sets(inputs: Mapping[str, Artifact], num_classes: int, seed: int, most: int) -> Sets:
+def _sets(inputs: Mapping[str, Artifact], num_classes: int, seed: int, most: int, *, pool: bool) -> Sets:
     pixels = inputs["dataset"].read_tensors("images")["images"]
     labels = inputs["dataset"].read_table("labels")["label"].to_numpy(np.int64)
     num_train = inputs["dataset"].read_json("info")["num_train"]
@@ -126,6 +133,8 @@ def _sets(inputs: Mapping[str, Artifact], num_classes: int, seed: int, most: int
     known = real[believed["sample_id"].to_numpy()]
     made, rows = load_images(inputs["synthesis"])
     synthetic = Images(made, rows["class_id"].to_numpy(np.int64), np.arange(len(rows)))
+    if pool:
+        synthetic = synthetic[np.flatnonzero(~rows.duplicated(["class_id", "index"]))]
 
     made_of_each, real_of_each = (np.bincount(images.labels, minlength=num_classes) for images in (synthetic, training))
     counts = common_counts(made_of_each, real_of_each, most)

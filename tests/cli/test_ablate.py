@@ -37,7 +37,7 @@ def test_the_plan_counts_what_is_shared_and_what_the_store_has(run_store):
     assert counts["dataset"] == [1, 1, 0, 1]
     assert counts["denoiser"] == [3, 1, 2, 3]
     assert counts["report"] == [9, 1, 8, 0]
-    assert "99 stages in all are 49 artifacts; 38 of them would be made, about 38 s." in text
+    assert "135 stages in all are 65 artifacts; 50 of them would be made, about 50 s." in text
     assert sorted(run_store.root.rglob("*")) == before
 
 

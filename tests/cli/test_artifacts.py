@@ -21,7 +21,7 @@ def test_ls_lists_every_artifact_with_its_main_measurements(run_store):
     listing = artifacts(run_store, "ls")
     assert re.findall(r"^(\w+) +([0-9a-f]{24}) ", listing, re.MULTILINE) == list(KEYS.items())
     assert listing.count("measured 0.25") == len(STAGES)
-    assert "11 artifacts" in listing
+    assert f"{len(STAGES)} artifacts" in listing
     assert "1 artifacts" in artifacts(run_store, "ls", "--stage", "latents")
     assert "--stage must be one of dataset, partition" in artifacts(run_store, "ls", "--stage", "nope", status=2)
 
@@ -72,16 +72,16 @@ def test_diff_names_settings_measurements_and_files(run_store):
 
 
 def test_verify_reads_every_byte_moves_nothing_unless_asked_and_says_how_many_are_damaged(run_store):
-    assert "11 artifacts, 0 damaged" in artifacts(run_store, "verify")
+    assert f"{len(STAGES)} artifacts, 0 damaged" in artifacts(run_store, "verify")
     handmade.publish(run_store, write_three_files, "retrain", "a" * 24)
     delete_a_file(run_store.folder("retrain", "a" * 24))
     told = artifacts(run_store, "verify", status=1)
     assert f"retrain/{'a' * 24}: its files are not those of its manifest" in told
-    assert "12 artifacts, 1 damaged" in told
+    assert f"{len(STAGES) + 1} artifacts, 1 damaged" in told
     assert quarantined(run_store) == []
     artifacts(run_store, "verify", "--quarantine", status=1)
     assert len(quarantined(run_store)) == 1
-    assert "11 artifacts, 0 damaged" in artifacts(run_store, "verify")
+    assert f"{len(STAGES)} artifacts, 0 damaged" in artifacts(run_store, "verify")
 
 
 def test_gc_says_what_goes_and_why(run_store):

@@ -12,28 +12,42 @@ import yaml
 
 from fedsyn.artifacts import Artifact, Store
 from fedsyn.artifacts.files import sha256
-from fedsyn.config import Denoiser
+from fedsyn.config import Autoencoder, Denoiser
 from fedsyn.export import ExportError, export, open_run
 from fedsyn.schemas import SYNTHETIC_IMAGES
 from tests import handmade
-from tests.synthesis.untrained import publish_inputs, publish_synthesis
+from tests.models.test_codecs import save
+from tests.synthesis.untrained import AUTOENCODER, publish_inputs, publish_synthesis
 
+PIXELS = Autoencoder(kind="pixel", unshuffle=2)
 DENOISER = Denoiser(channels=(8, 16), attention=False)
+NOISE, FLOW, SHORT_FLOW = (
+    DENOISER.model_copy(update=changes)
+    for changes in ({"prediction": "epsilon"}, {"prediction": "flow"}, {"prediction": "flow", "timesteps": 10})
+)
+PART = {"guidance_scale": 4, "guidance_interval": [0.1, 0.7]}  # of three steps two
 RUNS = {
-    "guided": (DENOISER, {"guidance_scale": 1.5}),
-    "noise": (DENOISER.model_copy(update={"prediction": "epsilon"}), {"guidance_scale": 1, "sampler": "ddim"}),
-    "pool": (DENOISER, {"guidance_scale": 2.5, "sampler": "unipc", "shared_pool": True}),
+    "guided": (AUTOENCODER, DENOISER, {"guidance_scale": 1.5}),
+    "noise": (AUTOENCODER, NOISE, {"guidance_scale": 1, "sampler": "ddim"}),
+    "pool": (AUTOENCODER, DENOISER, {"guidance_scale": 2.5, "sampler": "unipc", "shared_pool": True}),
+    "part": (AUTOENCODER, DENOISER, PART),
+    "pixels": (PIXELS, FLOW, {"sampler": "euler", **PART}),
+    "colours": ("own", SHORT_FLOW, PART),
+    "flow": (AUTOENCODER, FLOW, {"sampler": "unipc", **PART}),
 }
+"""Autoencoder (`own`: one of the user's, of three colours), denoiser and settings of the synthesis."""
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> dict[str, tuple[Path, Artifact]]:
     """The folder of each run, and its synthesis."""
     found = {}
-    for name, (denoiser, settings) in RUNS.items():
+    own = Autoencoder(kind="pretrained", pretrained=save(tmp_path_factory.mktemp("own") / "vae", 3))
+    for name, (autoencoder, denoiser, settings) in RUNS.items():
         root = tmp_path_factory.mktemp(name)
         store = Store(root / "store")
-        synthesis = publish_synthesis(store, publish_inputs(store, denoiser), seed=7, **settings)
+        inputs = publish_inputs(store, denoiser, autoencoder=own if autoencoder == "own" else autoencoder)
+        synthesis = publish_synthesis(store, inputs, seed=7, **settings)
         export(*open_run(store, synthesis.manifest), root / "out")
         found[name] = (root / "out", synthesis)
     return found
@@ -86,7 +100,7 @@ def test_plain_diffusers_draws_the_stored_images_bit_for_bit(exported, tmp_path)
     )
     assert outcome.returncode == 0, outcome.stderr
     found = json.loads(outcome.stdout.splitlines()[-1])
-    assert found == dict(zip(folders, [[24, 24], [24, 24], [6, 6]], strict=True))
+    assert found == {folder: [6, 6] if "pool" in folder else [24, 24] for folder in folders}
 
 
 def test_what_is_copied_is_what_the_store_holds(exported):
@@ -105,13 +119,19 @@ def test_what_is_copied_is_what_the_store_holds(exported):
 
 def test_no_list_in_the_index_is_taken_for_a_part(exported):
     """diffusers, downloading from the Hub, takes every list for [library, class] of a folder."""
-    index = json.loads((exported["guided"][0] / "model/model_index.json").read_text())
-    parts = {name: value for name, value in index.items() if isinstance(value, list) and name != "_class_name"}
-    assert parts == {
-        "unet": ["diffusers", "UNet2DModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+    schedulers = {
+        "guided": "DPMSolverMultistepScheduler",
+        "pixels": "FlowMatchEulerDiscreteScheduler",
+        "flow": "UniPCMultistepScheduler",
     }
+    for run, scheduler in schedulers.items():
+        index = json.loads((exported[run][0] / "model/model_index.json").read_text())
+        parts = {name: value for name, value in index.items() if isinstance(value, list) and name != "_class_name"}
+        assert parts == {
+            "unet": ["diffusers", "UNet2DModel"],
+            "vae": [None, None] if run == "pixels" else ["diffusers", "AutoencoderKL"],
+            "scheduler": ["diffusers", scheduler],
+        }
 
 
 def test_hugging_face_datasets_takes_the_features_that_the_file_names():
@@ -145,9 +165,26 @@ def test_cards_say_what_it_is_and_where_it_comes_from(exported):
         assert "| seed | 7 |" in shown
         assert f"`denoiser/{handmade.KEY}`" in shown
         assert "denoiser was trained without differential privacy" in shown
+    assert "the autoencoder on all their training images, the denoiser\non 12 labelled" in model_text
+    assert "class-conditional latent diffusion model" in model_text
+    assert "guidance_interval=" not in model_text
     pooled = card(exported["pool"][0] / "dataset")[1]
     assert "a pool of 6 different images" in pooled
     assert "pool" not in text.split("```yaml")[0]
+
+
+def test_cards_speak_of_no_training_that_there_was_not(exported):
+    pixels, own = (
+        card(exported[run][0] / "model")[1].split("## Where it comes from")[0] for run in ("pixels", "colours")
+    )
+    assert "class-conditional flow-matching model" in pixels
+    assert "autoencoder" not in pixels
+    assert "guidance_scale=4.0, guidance_interval=[0.1, 0.7])" in pixels
+    assert "class-conditional latent flow-matching model" in own
+    assert "an image: the denoiser\non 12 labelled and pseudo-labelled images" in own
+    assert "autoencoder was not trained by the federation" in own
+    assert "autoencoder was trained" not in own
+    assert "drawn by a flow-matching model" in card(exported["pixels"][0] / "dataset")[1]
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(exported, tmp_path):

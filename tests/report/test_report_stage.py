@@ -120,6 +120,15 @@ def test_page_shows_what_a_training_without_noise_spends(odd_page: tuple[Path, s
     assert "delta 1e-05, epsilon ∞" in odd_page[1]
 
 
+def test_page_shows_every_section_that_the_report_is_given(odd_page: tuple[Path, str]) -> None:
+    shown = re.findall(r'<tr class="section"><th[^>]*>([^<]*)</th>', odd_page[1])
+    named = [name.replace("_", " ").capitalize() for name in REPORT.sections if name != "seed"]
+    assert shown == ["Experiment", *named]  # the seed
+    assert {"augmentation", "prediction", "guidance_interval"} <= set(
+        re.findall(r'<th scope="row">(\w+)</th>', odd_page[1])
+    )
+
+
 def test_page_never_shows_a_path() -> None:
     rows = setting_rows(Experiment.model_validate({"dataset": {"name": "mnist", "root": "/secret"}}).dataset)
     assert [(row.name, row.value, row.changed) for row in rows] == [

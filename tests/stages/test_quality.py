@@ -13,7 +13,7 @@ from PIL import Image
 
 from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Checkpoints, Folder, Store
-from fedsyn.config import Dataset, Judge, Quality
+from fedsyn.config import Dataset, Judge, Quality, Synthesis
 from fedsyn.context import Context
 from fedsyn.stages import dataset, judge, quality
 from tests import handmade
@@ -95,11 +95,15 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def measured(inputs, store, folder, **changes) -> tuple[Folder, dict[str, float]]:
+def measured(inputs, store, folder, shared_pool=False, **changes) -> tuple[Folder, dict[str, float]]:
     folder.mkdir()
     output = Folder(folder)
-    settings = SETTINGS.model_copy(update=changes)
-    return output, quality.run(inputs, output, context(store, "quality"), seed=0, judge=JUDGE, quality=settings)
+    sections = {
+        "synthesis": Synthesis(shared_pool=shared_pool),
+        "judge": JUDGE,
+        "quality": SETTINGS.model_copy(update=changes),
+    }
+    return output, quality.run(inputs, output, context(store, "quality"), seed=0, **sections)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +172,24 @@ def test_the_same_inputs_give_the_same_bytes_and_a_run_that_was_stopped_goes_on(
     assert metrics == found[1]
     for name in ("scores.json", "per_class.parquet", "nearest.parquet", "nearest_real.parquet"):
         assert (again.root / name).read_bytes() == (found[0].root / name).read_bytes()
+
+
+def test_an_image_of_a_pool_is_measured_once_however_many_clients_have_it(inputs, store, tmp_path):
+    folder = Folder(tmp_path / "synthesis")
+    table = pq.read_table(inputs["synthesis"].root / "images.parquet").take(np.arange(300).repeat(3))
+    owners = pa.array(np.tile(np.arange(3), 300), pa.int16())
+    pq.write_table(table.set_column(0, "client_id", owners), folder.path("images.parquet"))
+    dealt = inputs | {"synthesis": Artifact(folder.root, inputs["synthesis"].manifest)}
+
+    once, _ = measured(inputs, store, tmp_path / "once", classification_rounds=0)
+    pool, _ = measured(dealt, store, tmp_path / "pool", shared_pool=True, classification_rounds=0)
+    for name in ("scores.json", "per_class.parquet", "nearest_real.parquet"):
+        assert (pool.root / name).read_bytes() == (once.root / name).read_bytes()
+    nearest = pool.read_table("nearest")
+    assert nearest.assign(row=nearest["row"] / 3).equals(once.read_table("nearest").astype({"row": float}))
+
+    own, _ = measured(dealt, store, tmp_path / "own", classification_rounds=0)  # the same number at another client
+    assert own.read_table("per_class")["images"].tolist() == [90] * 10
 
 
 def test_without_the_classification_score_its_numbers_are_none(inputs, store, tmp_path):

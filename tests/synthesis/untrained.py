@@ -17,6 +17,7 @@ from fedsyn.context import Context
 from fedsyn.models.autoencoder import build_autoencoder
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
+from fedsyn.stages.autoencoder import save_autoencoder
 from fedsyn.stages.classifier import ARCHITECTURE, build
 from fedsyn.stages.synthesis import run
 from tests import handmade
@@ -33,18 +34,23 @@ def publish_inputs(
     store: Store,
     denoiser: Denoiser = Denoiser(channels=(8, 16), attention=False),  # noqa: B008 (frozen)
     keys: Mapping[str, str] | None = None,
+    autoencoder: Autoencoder = AUTOENCODER,
 ) -> dict[str, Artifact]:
     """Everything that the synthesis stage reads, in a store."""
+    codec = build_autoencoder(autoencoder, INFO["channels"], INFO["height"], INFO["width"])
+    if autoencoder.kind == "kl":
+        initialize(codec, 0, "autoencoder")
+    channels, size, _ = codec.latent_shape
     writers: dict[str, Callable[[Folder], None]] = {
         "dataset": lambda folder: folder.write_json("info", INFO),
         "partition": _write_partition,
         "classifier": _write_classifier,
         "selection": _write_selection,
-        "autoencoder": _write_autoencoder,
+        "autoencoder": lambda folder: save_autoencoder(folder, codec, autoencoder.kind),
         "latents": lambda folder: folder.write_tensors(
-            "moments", {"mean": torch.tensor([0.5, -0.25]), "std": torch.tensor([1.5, 0.75])}
+            "moments", {"mean": torch.linspace(0.5, -0.25, channels), "std": torch.linspace(1.5, 0.75, channels)}
         ),
-        "denoiser": lambda folder: _write_denoiser(folder, denoiser),
+        "denoiser": lambda folder: _write_denoiser(folder, denoiser, channels, size),
     }
     return {
         name: handmade.publish(
@@ -101,16 +107,8 @@ def _write_classifier(folder: Folder) -> None:
     folder.write_json("model", {name: getattr(CLASSIFIER, name) for name in ARCHITECTURE})
 
 
-def _write_autoencoder(folder: Folder) -> None:
-    model = build_autoencoder(AUTOENCODER, INFO["channels"], INFO["height"], INFO["width"])
-    initialize(model, 0, "autoencoder")
-    model.vae.save_pretrained(folder.root / "vae")
-    codec = {name: getattr(model, name) for name in ("height", "width", "padded", "unshuffle")}
-    folder.write_json("codec", codec)
-
-
-def _write_denoiser(folder: Folder, settings: Denoiser) -> None:
-    model = build_denoiser(settings, AUTOENCODER.latent_channels, 4, len(INFO["class_names"]))
+def _write_denoiser(folder: Folder, settings: Denoiser, channels: int, size: int) -> None:
+    model = build_denoiser(settings, channels, size, len(INFO["class_names"]))
     initialize(model, 0, "denoiser")
     model.save_pretrained(folder.root / "unet")
     noise_scheduler(settings).save_pretrained(folder.root / "scheduler")
