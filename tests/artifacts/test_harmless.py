@@ -66,7 +66,7 @@ def test_a_model_is_not_read_from_a_pickle(store, bomb, name):
         config = {"_class_name": "AutoencoderKL", "block_out_channels": [8], "norm_num_groups": 8}
         folder.write_json("vae/config", config)
         folder.path(f"vae/{name}").write_bytes(content)
-        folder.write_json("codec", {})
+        folder.write_json("codec", {"kind": "kl"})
 
     artifact = publish(store, forge)
     with pytest.raises(OSError, match=r"safetensors|Unable to load|no file named"):

@@ -80,7 +80,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(disk, serve
     """In several stages the room grows by some pages from run to run: it runs out in a lock, a record, a checkpoint, a
     file of the stage, or its manifest, until there is enough of it."""
     store = disk.folder / "store"
-    for stage, step in [("partition", 1), ("autoencoder", 6), ("synthesis", 10)]:
+    for stage, step in [("partition", 1), ("autoencoder", 4), ("synthesis", 10)]:
         disk.leave(PLENTY)
         shutil.rmtree(store / "in_progress", ignore_errors=True)  # of the stage that comes now, for one
         copy_until(reference.store, store, stage)

@@ -109,6 +109,6 @@ def test_a_second_signal_ends_the_run_and_its_workers_at_once(server, reference,
         assert run.ended() == 128 + signal.SIGTERM, run.said()
         assert run.gone() == []
     with server.start(options(store), tmp_path / "again") as run:
-        assert run.outcome()["computed"] == ["denoiser", "synthesis", "retrain", "quality", "report"]
+        assert run.outcome()["computed"] == STAGE_NAMES[STAGE_NAMES.index("denoiser") :]
     assert attempts(store)["denoiser"] == 2
     assert differing(store, reference.store) == []

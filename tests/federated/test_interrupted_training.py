@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -208,7 +208,7 @@ def test_without_a_usable_checkpoint_it_starts_again_and_ends_at_the_same_bits(t
 class Signalling(CrossEntropy):
     """Sends this process a real signal in its 20th batch."""
 
-    batches: list
+    batches: list = field(default_factory=list)
 
     def losses(self, model, batch, draws):
         self.batches.append(len(batch))
@@ -218,7 +218,7 @@ class Signalling(CrossEntropy):
 
 
 def test_a_real_signal_is_heard_after_the_batch(tmp_path):
-    objective = Signalling("shift-flip", 8, [])
+    objective = Signalling("shift-flip", 8)
     with interruption.listening(), pytest.raises(Interrupted, match="SIGTERM"):
         train("fedadam", "sequential", checkpoints=Checkpoints(tmp_path, WHEN_ASKED), objective=objective)
     assert len(objective.batches) == 20

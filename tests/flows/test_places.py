@@ -58,8 +58,9 @@ def test_data_elsewhere_are_refused_with_the_folders_that_there_are(data, root):
 
 @pytest.mark.parametrize("field", OWN_FILES)
 def test_a_user_s_own_weights_must_lie_there_too(data, field):
-    refuse_other_places(Experiment.model_validate(OWN_FILES[field](str(data / "weights"))), {})
-    for place in (data.parent / "secret" / "weights", data / ".." / "secret", "/etc/passwd"):
+    refuse_other_places(Experiment.model_validate(OWN_FILES[field](str(data / "own.safetensors"))), {})
+    secret = data.parent / "secret" / "own.safetensors"
+    for place in (secret, data / ".." / "secret" / "own.safetensors", "/etc/own.safetensors"):
         with pytest.raises(ValueError, match=rf"{field} must lie in a data folder.*got '{place}'; set FEDSYN_DATA"):
             refuse_other_places(Experiment.model_validate(OWN_FILES[field](str(place))), {})
 
