@@ -1,6 +1,7 @@
 """Between images and latents: space-to-depth and diffusers' AutoencoderKL, trained here or before; or nothing."""
 
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ HALVED = 4
 """A U-Net of three levels halves a latent twice: its size must be a multiple of this."""
 
 
-class Codec(nn.Module):
+class Codec(nn.Module, ABC):
     """Images (B, C, H, W) in [-1, 1] <-> latents (B, c, h, w). Images are padded with black to a square of `padded`."""
 
     def __init__(self, height: int, width: int, padded: int) -> None:
@@ -22,21 +23,21 @@ class Codec(nn.Module):
         self.height, self.width, self.padded = height, width, padded
 
     @property
+    @abstractmethod
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w)."""
-        raise NotImplementedError
 
     def layout(self) -> dict[str, int]:
         """What makes this codec again, beside its network's weights: the numbers that its constructor takes."""
         return {"height": self.height, "width": self.width, "padded": self.padded}
 
+    @abstractmethod
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latent's distribution, each (B, c, h, w)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, C, H, W), about in [-1, 1]."""
-        raise NotImplementedError
 
     def pad(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, P, P)."""
