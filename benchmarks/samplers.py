@@ -1,13 +1,12 @@
 """Quality against time of sampler x steps, for a trained denoiser in a store.
 
-    python benchmarks/samplers.py STORE DENOISER_KEY --judge JUDGE_KEY --images 2000
+    python benchmarks/samplers.py STORE DENOISER_KEY JUDGE_KEY --images 2000
 
-The classes are drawn in the proportions of the test images. Quality is the Frechet distance between the synthetic and
-the test images in the features of a judge (a classifier that has seen all labels; its key in the store), and without
-one in the first 64 principal components of the test images' pixels: neither is an FID. `classes right` is the share
-whose class the judge sees. The last row is the distance of as many training images: what the best of samplers could
-reach. A sampler that cannot follow the denoiser's course is left out. Time is with decoding, on one thread of a CPU, or
-on --device.
+Whoever chooses by this table must not choose by the test set, so that it stays out. Quality is the Frechet distance
+between the synthetic images and half of the training images (10,000 at most), whose class proportions they have, in the
+features of the judge: not an FID. `classes right` is the share whose class the judge sees. The last row is the distance
+of as many images of the other half: what the best of samplers could reach. A sampler that cannot follow the denoiser's
+course is left out. Time is with decoding, on one thread of a CPU, or on --device.
 """
 
 import os
@@ -17,26 +16,26 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import UNet2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedsyn.artifacts import Artifact, Store
-from fedsyn.data.images import to_bytes, to_input
+from fedsyn.data.images import to_bytes
 from fedsyn.diffusion.sampling import FLOW_SAMPLERS, SAMPLERS, sample_latents
-from fedsyn.federated.classification import probabilities
+from fedsyn.metrics.features import Network, embed, judge_network
+from fedsyn.metrics.frechet import frechet_distance
 from fedsyn.models.autoencoder import Codec
 from fedsyn.randomness import generator
 from fedsyn.stages.autoencoder import load_autoencoder
 from fedsyn.stages.classifier import load_classifier
 
-Features = Callable[[Tensor], Tensor]
-"""Images (n, H, W, C) uint8 -> features (n, d)."""
+MOST_REFERENCES = 10_000
 
 
 @dataclass(frozen=True)
@@ -95,71 +94,37 @@ def draw(trained: Trained, labels: Tensor, batch_size: int, **options: object) -
     return torch.cat(images), len(labels) / (time.perf_counter() - began)
 
 
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """|m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)) of two sets of features (n, d) (Heusel et al., 2017)."""
-    (mean_1, cov_1), (mean_2, cov_2) = ((each.mean(0), np.cov(each, rowvar=False)) for each in (first, second))
-    roots = np.sqrt(np.linalg.eigvals(cov_1 @ cov_2).real.clip(min=0))  # their sum is the trace of the matrix's root
-    return float(np.square(mean_1 - mean_2).sum() + np.trace(cov_1 + cov_2) - 2 * roots.sum())
-
-
-def principal_components(images: Tensor, count: int = 64) -> Features:
-    """Projection on the first principal components of images (n, H, W, C), in units of [-1, 1]."""
-    pixels = to_input(images).flatten(1)
-    mean = pixels.mean(0)
-    _, axes = torch.linalg.eigh(torch.cov((pixels - mean).T))  # ascending
-    basis = axes[:, -count:]
-    return lambda others: (to_input(others).flatten(1) - mean) @ basis
-
-
-def features_of(classifier: nn.Module) -> Features:
-    """What a classifier's last layer is given."""
-    last = [module for module in classifier.modules() if isinstance(module, nn.Linear)][-1]
-
-    @torch.inference_mode()
-    def features(images: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        for batch in images.split(250):
-            classifier(to_input(batch))
-        hook.remove()
-        return torch.cat(seen)
-
-    return features
-
-
-def rows(trained: Trained, judge: nn.Module | None, args: argparse.Namespace) -> Iterator[dict]:
+def rows(trained: Trained, judge: Network, args: argparse.Namespace) -> Iterator[dict]:
     """One row of the table at a time."""
-    train, test = trained.images.tensor_split([trained.info["num_train"]])
-    features = principal_components(test) if judge is None else features_of(judge)
-    real = features(test).double().numpy()
     rng = np.random.default_rng(0)
-    classes = torch.from_numpy(rng.choice(trained.labels[trained.info["num_train"] :], args.images))
+    reference, others = np.array_split(rng.permutation(trained.info["num_train"]), 2)
+    reference, others = reference[:MOST_REFERENCES], others[: args.images]
+    device = trained.mean.device
+    real = embed(judge, trained.images[torch.from_numpy(reference)], device).features
+    classes = torch.from_numpy(rng.choice(trained.labels[reference], args.images))
 
     def judged(images: Tensor, labels: Tensor) -> dict[str, float]:
-        values = {"distance": frechet_distance(features(images).double().numpy(), real)}
-        if judge is not None:
-            values["classes right"] = float((probabilities(judge, images).argmax(1) == labels).double().mean())
-        return values
+        seen = embed(judge, images, device)
+        right = seen.probabilities.argmax(1).cpu() == labels
+        return {"distance": frechet_distance(real, seen.features), "classes right": float(right.double().mean())}
 
     followed = SAMPLERS if "prediction_type" in trained.schedule else FLOW_SAMPLERS
-    warm = classes[: args.batch_size].to(trained.mean.device)
+    warm = classes[: args.batch_size].to(device)
     draw(trained, warm, args.batch_size, sampler="unipc", steps=2, guidance_scale=args.guidance_scale)
     for sampler in (name for name in args.samplers if name in followed):
         for steps in args.steps:
             guidance = {"guidance_scale": args.guidance_scale, "guidance_interval": tuple(args.guidance_interval)}
-            images, rate = draw(
-                trained, classes.to(trained.mean.device), args.batch_size, sampler=sampler, steps=steps, **guidance
-            )
+            images, rate = draw(trained, classes.to(device), args.batch_size, sampler=sampler, steps=steps, **guidance)
             yield {"sampler": sampler, "steps": steps, "images/s": rate, **judged(images, classes)}
-    chosen = torch.from_numpy(rng.permutation(len(train))[: args.images])
-    yield {"sampler": "training images", **judged(train[chosen], torch.from_numpy(trained.labels)[chosen])}
+    real_ones = judged(trained.images[torch.from_numpy(others)], torch.from_numpy(trained.labels[others]))
+    yield {"sampler": "training images", **real_ones}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("key", help="of the denoiser")
-    parser.add_argument("--judge", help="the key of a judge; without one, principal components are compared")
+    parser.add_argument("judge", help="the judge's key")
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS | FLOW_SAMPLERS))
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 8, 12, 20, 50])
     parser.add_argument("--guidance-scale", type=float, default=1.5)
@@ -172,8 +137,8 @@ def main() -> None:
     torch.set_num_threads(1)
     store = Store(args.store)
     trained = read(store, args.key, torch.device(args.device))
-    judge = load_classifier(find(store, "judge", args.judge), trained.info).eval() if args.judge else None
-    columns = ["sampler", "steps", "images/s", "distance", *(["classes right"] if judge else [])]
+    judge = judge_network(load_classifier(find(store, "judge", args.judge), trained.info).to(trained.mean.device))
+    columns = ["sampler", "steps", "images/s", "distance", "classes right"]
     print("| " + " | ".join(columns) + " |")
     print("| --- |" + " ---: |" * (len(columns) - 1))
     found = []

@@ -27,10 +27,10 @@ def global_weights(sums: np.ndarray, total: int, prior: np.ndarray) -> np.ndarra
 def class_mixture(probabilities: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Client side: the mixture pi_k (C,) of the client's unlabelled samples, by EM on their `probabilities` (n, C).
 
-    `prior` (C,): the class mixture that the probabilities assume. Each step aligns
-    the predictions to the mixture so far and takes their mean. C more samples, of the prior, keep every class
-    possible, and a classifier that tells classes badly, whose likelihood is flat, from ending in a corner. The
-    posterior is concave in the mixture, so there is one answer; without samples it is the prior.
+    `prior` (C,): the class mixture that the probabilities assume. Each step aligns the predictions to the mixture so
+    far and takes their mean. C more samples, of the prior, keep every class possible, and a classifier that tells
+    classes badly, whose likelihood is flat, from ending in a corner. The posterior is concave in the mixture, so there
+    is one answer; without samples it is the prior.
     """
     mixture, more = prior, len(prior)
     for _ in range(MOST_STEPS):
