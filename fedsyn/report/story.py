@@ -28,6 +28,16 @@ SELECTION = {
     "none": "keep all of them",
     "oracle": "keep the correct ones, by an oracle that no real federation has",
 }
+ADJUSTMENT = {
+    "none": "",
+    "client": ", logits adjusted by each client's labels",
+    "global": ", logits adjusted by the labels of all clients",
+}
+ALIGNMENT = {
+    "none": "",
+    "global": ", align the predictions to the labels of all clients",
+    "client": ", align the predictions to each client's own class mixture",
+}
 TARGET = {
     "absent": "the classes of which it has no label",
     "balance": "every class up to an equal number",
@@ -63,8 +73,9 @@ def story(evidence: Evidence, numbers: Mapping[str, float]) -> str:
         f"{num_clients:,} clients hold {evidence.labeled.sum():,} labelled images of {num_classes} classes,"
         f" spread {SPREAD[partition.labeled]}, and {evidence.unlabeled.sum():,} unlabelled ones, spread"
         f" {SPREAD[partition.unlabeled]}; {held_out}. They train a classifier together"
-        f" ({classifier.server.algorithm}) over {classifier.rounds:,} rounds, let it label their unlabelled images,"
-        f" and {kept}. On labelled and kept images together they train a"
+        f" ({classifier.server.algorithm}{ADJUSTMENT[classifier.logit_adjustment]}) over {classifier.rounds:,} rounds,"
+        f" let it label their unlabelled images{ALIGNMENT[pseudo_labels.distribution_alignment]}, and {kept}."
+        " On labelled and kept images together they train a"
         f" class-conditional {'' if pixels else 'latent '}{'flow-matching' if flow else 'diffusion'} model, with which"
         " each client synthesises"
         f" {TARGET[synthesis.target]}: {count(numbers['images_generated'])} images in all{shared}. Then the"

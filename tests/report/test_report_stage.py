@@ -254,15 +254,22 @@ def test_a_class_that_the_denoiser_never_saw_is_named(inputs: Inputs, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("section", "settings", "words"),
     [
-        ({"target": "fixed", "per_class": 2}, "synthesises a fixed number of images of every class: 16 images in all."),
-        ({"shared_pool": True}, "16 images in all, dealt out of one pool of fewer different ones."),
+        ("classifier", {"logit_adjustment": "client"}, "(fedavg, logits adjusted by each client's labels) over"),
+        ("pseudo_labels", {"distribution_alignment": "client"}, "images, align the predictions to each client's own"),
+        (
+            "synthesis",
+            {"target": "fixed", "per_class": 2},
+            "a fixed number of images of every class: 16 images in all.",
+        ),
+        ("synthesis", {"shared_pool": True}, "16 images in all, dealt out of one pool of fewer different ones."),
     ],
 )
-def test_the_story_tells_what_is_synthesised(inputs: Inputs, settings: dict[str, object], words: str) -> None:
-    evidence = evidence_of(inputs, synthesis=settings)
+def test_the_story_tells_what_was_chosen(inputs: Inputs, section: str, settings: dict, words: str) -> None:
+    usual, evidence = evidence_of(inputs), evidence_of(inputs, **{section: settings})
     assert words in story(evidence, headline(evidence))
+    assert words not in story(usual, headline(usual))
 
 
 def test_captions_say_what_a_client_is_taken_to_have(inputs: Inputs) -> None:
