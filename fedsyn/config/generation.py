@@ -148,11 +148,11 @@ class Synthesis(Section):
     )
     budget: Positive | None = Field(None, description="Most images that a client generates; empty: no limit")
     sampler: Literal["ddim", "dpm-solver++", "unipc", "euler"] = Field(
-        "dpm-solver++",
+        "unipc",
         description="Sampler of diffusers. `ddim` is for a diffusion, `euler` for denoiser.prediction `flow`, the "
         "others for both",
     )
-    steps: Positive = Field(20, description="Steps of the sampler")
+    steps: Positive = Field(10, description="Steps of the sampler")
     guidance_scale: float = Field(
         1.5, ge=1, description="Classifier-free guidance w: 1 samples the conditional model as it is"
     )

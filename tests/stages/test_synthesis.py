@@ -146,5 +146,5 @@ def test_bad_settings_are_refused_before_any_work(settings, message):
 
 
 def test_more_steps_than_the_schedule_has_are_refused():
-    with pytest.raises(ValidationError, match=r"synthesis\.steps must be <= denoiser\.timesteps \(10\), got 20"):
-        Experiment.model_validate({"denoiser": {"timesteps": 10}})
+    with pytest.raises(ValidationError, match=r"synthesis\.steps must be <= denoiser\.timesteps \(10\), got 11"):
+        Experiment.model_validate({"denoiser": {"timesteps": 10}, "synthesis": {"steps": 11}})
