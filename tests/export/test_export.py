@@ -27,7 +27,7 @@ NOISE, FLOW, SHORT_FLOW = (
 )
 PART = {"guidance_scale": 4, "guidance_interval": [0.1, 0.7]}  # of three steps two
 RUNS = {
-    "guided": (AUTOENCODER, DENOISER, {"guidance_scale": 1.5}),
+    "guided": (AUTOENCODER, DENOISER, {"guidance_scale": 1.5, "sampler": "dpm-solver++"}),
     "noise": (AUTOENCODER, NOISE, {"guidance_scale": 1, "sampler": "ddim"}),
     "pool": (AUTOENCODER, DENOISER, {"guidance_scale": 2.5, "sampler": "unipc", "shared_pool": True}),
     "part": (AUTOENCODER, DENOISER, PART),
