@@ -1,7 +1,7 @@
 """Confusion matrices M^t over samples of confidence >= t, and the precision that they estimate."""
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def confusion_matrices(
@@ -40,7 +40,7 @@ def precision(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def wilson_lower_bound(share: np.ndarray, total: np.ndarray, confidence_level: float) -> np.ndarray:
     """Lower end of Wilson's (1927) one-sided score interval at `confidence_level`; 0 where total is 0."""
-    z = norm.ppf(confidence_level)
+    z = ndtri(confidence_level)
     n = np.maximum(total, 1)
     p = np.nan_to_num(share)
     centre = p + z**2 / (2 * n)
