@@ -27,7 +27,7 @@ from fedsyn.report.notes import notes
 from fedsyn.report.page import render
 from fedsyn.report.plates import plates
 from fedsyn.report.tables import headline, image_measures, per_class, per_client
-from fedsyn.report.theme import DARK, LIGHT, png
+from fedsyn.report.theme import DARK, LIGHT, place_like, png
 
 
 def run(
@@ -73,8 +73,11 @@ def run(
 
     images = {}
     for done, plate in enumerate(figures, start=1):
+        light, dark = plate.draw(LIGHT), plate.draw(DARK)
+        images[plate.name, LIGHT.name] = png(light)
+        place_like(dark, light)
+        images[plate.name, DARK.name] = png(dark)
         for theme, folder in ((LIGHT, "figures"), (DARK, "figures/dark")):
-            images[plate.name, theme.name] = png(plate.draw(theme))
             output.path(f"{folder}/{plate.name}.png").write_bytes(images[plate.name, theme.name])
         context.progress(done, len(figures), "figures")
 
