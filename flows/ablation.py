@@ -22,13 +22,12 @@ from pydantic import Field
 
 from fedsyn import interruption
 from fedsyn.ablation import Run, Study, keys_of_each_run, make_study, plan_study, study_names, study_text
-from fedsyn.ablation.fields import dotted
 from fedsyn.artifacts import Manifest, Store
 from fedsyn.config import Execution
 from fedsyn.config.overrides import ExecutionOverrides, Overrides
 from fedsyn.interruption import Interrupted
 from fedsyn.pipeline import store_of
-from fedsyn.presets import preset_names
+from fedsyn.presets import dotted, preset_names
 from fedsyn.report.text import duration
 from flows.ddsa_fssl import ddsa_fssl
 from flows.places import refuse_other_places

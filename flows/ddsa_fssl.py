@@ -11,12 +11,12 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import State
 from pydantic import Field
 
-from fedsyn.ablation.fields import dotted, plain, short_name
+from fedsyn.ablation.fields import plain, short_name
 from fedsyn.config import Execution, Experiment, Partition
 from fedsyn.config.overrides import ExecutionOverrides, Overrides
 from fedsyn.graph import node_name
 from fedsyn.pipeline import Result, running
-from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, preset_names
+from fedsyn.presets import DEFAULT_PRESET, ConfigError, dotted, load_experiment, preset_names
 from fedsyn.report.text import shorten, time_in_words
 from flows.places import refuse_other_places
 from tasks.autoencoder import autoencoder

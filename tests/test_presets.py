@@ -1,10 +1,11 @@
 """Named experiments, overrides on top of them, and refusals that name field, value and way out."""
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from fedsyn.config import Execution
-from fedsyn.presets import ConfigError, explain, load_experiment, parse_assignments
+from fedsyn.presets import ConfigError, dotted, explain, load_experiment, parse_assignments
 
 ALGORITHMS = "fedavg, fedavgm, fedadam, fedyogi, fedprox, scaffold, fednova, median, trimmed_mean"
 
@@ -79,3 +80,38 @@ def test_privacy_is_set_from_the_command_line_and_left_out_again():
     on = ["classifier.privacy.clip_norm=1", "classifier.privacy.noise_multiplier=0.5"]
     assert load_experiment("digits", parse_assignments(on)).classifier.privacy.clip_norm == 1
     assert load_experiment("digits", parse_assignments(["classifier.privacy="])).classifier.privacy is None
+
+
+def test_dotted_names_are_flat_and_the_last_of_two_counts():
+    assert dotted({"a": {"b": {"c": 1}, "d": None}, "a.d": 2, "e": {}}) == {"a.b.c": 1, "a.d": 2}
+
+
+def test_a_file_holds_many_overrides_and_what_follows_it_wins(tmp_path):
+    shown = load_experiment("fashion-mnist", {"classifier.server": {"algorithm": "fedprox"}, "seed": 7})
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(shown.model_dump(mode="json")))
+    assert load_experiment("digits", parse_assignments([f"@{path}"])) == shown
+
+    path.write_text("synthesis: {steps: 7, per_class: null}\nclassifier.rounds: 3\nexecution: {threads: 2}\n")
+    assert parse_assignments(["synthesis.steps=5", f"@{path}", "classifier.rounds=4"]) == {
+        "synthesis.steps": 7,
+        "synthesis.per_class": None,
+        "classifier.rounds": 4,
+        "execution.threads": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"@\S+mine\.yaml must name a YAML file of fields, as `fedsyn config` writes one: .*No such file"),
+        ("a: [", r"@\S+mine\.yaml must name a YAML file of fields, as `fedsyn config` writes one: "),
+        ("- a\n- b\n", r"@\S+mine\.yaml must hold fields, as `fedsyn config` writes them, got \['a', 'b'\]"),
+    ],
+)
+def test_a_file_that_holds_no_fields_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        parse_assignments([f"@{path}"])

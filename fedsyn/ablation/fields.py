@@ -1,7 +1,7 @@
-"""Fields of an experiment by dotted name: which there are, how few words name one, and overrides said with them."""
+"""Fields of an experiment by dotted name: which there are, and how few words name one."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, get_args
 
@@ -9,15 +9,6 @@ from pydantic import BaseModel
 
 from fedsyn.config import Experiment
 from fedsyn.presets import ConfigError
-
-
-def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"synthesis": {"steps": 10}}` is `{"synthesis.steps": 10}`; of a field given twice the last counts."""
-    found: dict[str, Any] = {}
-    for name, value in overrides.items():
-        inner = {f"{name}.{field}": leaf for field, leaf in dotted(value).items()} if isinstance(value, Mapping) else {}
-        found |= inner if isinstance(value, Mapping) else {name: value}
-    return found
 
 
 def check(fields: Iterable[str]) -> None:

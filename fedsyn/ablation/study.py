@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fedsyn.ablation.fields import check, dotted, plain, short_name
+from fedsyn.ablation.fields import check, plain, short_name
 from fedsyn.config import Experiment
 from fedsyn.graph import REPORT
 from fedsyn.pipeline import keys
-from fedsyn.presets import DEFAULT_PRESET, ConfigError, load_experiment, preset_names, preset_text
+from fedsyn.presets import DEFAULT_PRESET, ConfigError, dotted, load_experiment, preset_names, preset_text
 
 MOST_RUNS = 1000
 

@@ -18,7 +18,11 @@ console = Console()
 Preset = Annotated[str, typer.Option(help="Experiment to start from; `fedsyn presets` lists them")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field: synthesis.steps=10, execution.compile=true"),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field: synthesis.steps=10, execution.compile=true; or those of a YAML file: @mine.yaml",
+    ),
 ]
 StoreUrl = Annotated[
     str, typer.Option("--store", help="The artifact store: a folder, or a URL like s3://bucket/folder")

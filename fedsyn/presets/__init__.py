@@ -1,6 +1,7 @@
 """Named experiments as YAML, and overrides on top of them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import yaml
@@ -48,11 +49,16 @@ def load_experiment(preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] |
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """`["synthesis.steps=10", ...]` -> {"synthesis.steps": 10, ...}; values are read as YAML.
 
+    `@FILE` stands for all fields of a YAML file, nested or dotted. Of a field given twice the last counts.
+
     Raises:
-        ConfigError: an assignment has no equals sign, no field, or a value that is no YAML.
+        ConfigError: an assignment has no equals sign, no field, or a value that is no YAML; or a file holds no fields.
     """
-    parsed = {}
+    parsed: dict[str, Any] = {}
     for assignment in assignments:
+        if assignment.startswith("@"):
+            parsed |= _fields_of(Path(assignment.removeprefix("@")))
+            continue
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise ConfigError(f"an override must look like section.field=value, got {assignment!r}")
@@ -61,6 +67,25 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ConfigError(f"{path.strip()} must have a value in YAML, got {text!r}; quote it") from error
     return parsed
+
+
+def _fields_of(path: Path) -> dict[str, Any]:
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"@{path} must name a YAML file of fields, as `fedsyn config` writes one: {error}") from error
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"@{path} must hold fields, as `fedsyn config` writes them, got {fields!r}")
+    return dotted(fields)
+
+
+def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"synthesis": {"steps": 10}}` is `{"synthesis.steps": 10}`; of a field given twice the last counts."""
+    found: dict[str, Any] = {}
+    for name, value in overrides.items():
+        inner = {f"{name}.{field}": leaf for field, leaf in dotted(value).items()} if isinstance(value, Mapping) else {}
+        found |= inner if isinstance(value, Mapping) else {str(name): value}
+    return found
 
 
 def _merge(values: dict[str, Any], path: Sequence[str], value: Any) -> None:

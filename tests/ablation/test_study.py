@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsyn.ablation import Run, Study, load_study, make_study, study_names, study_text
-from fedsyn.ablation.fields import dotted, short_name
+from fedsyn.ablation.fields import short_name
 from fedsyn.config.overrides import Overrides
 from fedsyn.presets import ConfigError, load_experiment
 
@@ -146,10 +146,6 @@ def test_what_a_form_leaves_empty_is_the_default():
     fields = dict.fromkeys(Study.model_fields) | {"name": "study"}
     assert Study.model_validate(fields) == Study(name="study")
     assert [name for name, field in Study.model_json_schema()["properties"].items() if not field["description"]] == []
-
-
-def test_dotted_names_are_flat_and_the_last_of_two_counts():
-    assert dotted({"a": {"b": {"c": 1}, "d": None}, "a.d": 2, "e": {}}) == {"a.b.c": 1, "a.d": 2}
 
 
 @pytest.mark.parametrize("name", study_names())
