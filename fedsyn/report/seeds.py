@@ -1,7 +1,7 @@
 """Several seeds together: means with their intervals."""
 
 from collections.abc import Mapping
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 
@@ -36,8 +36,10 @@ def seed_table(reports: Mapping[int, Mapping[str, float]]) -> dict[str, str]:
         ("pseudo-label precision, all", "pseudo_label_precision_before"),
         ("pseudo-label precision, selected", "pseudo_label_precision"),
         ("pseudo-label coverage", "coverage"),
+        ("synthetic images, recognised by the judge", "class_agreement"),
+        ("synthetic images, memorised", "memorised_share"),
     ):
-        mean, half = mean_and_interval([report[metric] for report in reports.values()])
-        if not isnan(mean):  # a baseline that was not asked for
+        mean, half = mean_and_interval([report.get(metric, nan) for report in reports.values()])
+        if not isnan(mean):  # a baseline or a judgement that was not asked for
             rows[label] = f"{100 * mean:.2f} ± {100 * half:.2f}"
     return rows

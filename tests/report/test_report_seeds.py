@@ -26,3 +26,11 @@ def test_the_gain_is_paired():
     assert table["seed 0"] == "50.00% -> 60.00%"
     assert table["gain (points)"] == "10.00 ± 0.00"
     assert table["retrained accuracy"].startswith("75.00 ± 190.")
+    assert not {"same labels in one place", "synthetic images, memorised"} & table.keys()  # nobody asked for them
+
+
+def test_images_are_summed_up_where_they_were_judged():
+    names = ("labels_only_accuracy", "retrained_accuracy", "gain", "self_training_accuracy", "all_labels_accuracy")
+    names += ("central_accuracy", "pseudo_label_precision_before", "pseudo_label_precision", "coverage")
+    reports = {seed: dict.fromkeys(names, 0.5) | {"class_agreement": 0.8} for seed in (0, 1)}
+    assert seed_table(reports)["synthetic images, recognised by the judge"] == "80.00 ± 0.00"
