@@ -93,7 +93,7 @@ QUALITY = Stage(
 )
 REPORT = Stage(
     "report",
-    6,
+    7,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents",
         "denoiser", "synthesis", "retrain", "judge", "quality", "report",

@@ -13,7 +13,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from fedsyn.report.text import shorten
 
@@ -87,9 +87,9 @@ def dress(axes: Axes, theme: Theme, title: str = "", *, grid: str | None = None)
     axes.set_title(title, loc="left", color=theme.ink, fontsize=9.5, fontweight="bold", pad=9)
 
 
-def per_cent() -> PercentFormatter:
-    """Ticks of a share in [0, 1]."""
-    return PercentFormatter(1, decimals=0, symbol=" %")
+def per_cent() -> FuncFormatter:
+    """Ticks of a share in [0, 1]: `84 %`, and `84.5 %` where an axis is so short that it has ticks between."""
+    return FuncFormatter(lambda share, _: f"{round(100 * share, 2) + 0:g} %")
 
 
 def legend(axes: Axes, theme: Theme, *more: Axes) -> None:

@@ -113,3 +113,12 @@ def test_a_ladder_has_the_rungs_that_were_trained() -> None:
     assert axes.get_yticklabels()[0].get_text() == "labels only"
     assert len(axes.get_yticks()) == 3
     assert [text.get_text().split("(")[-1] for text in axes.texts][1:] == ["+5.0)", "+10.0)"]
+
+
+def test_no_two_ticks_of_a_short_ladder_are_called_alike() -> None:
+    figure = ladder({"labels_only_accuracy": 0.841, "retrained_accuracy": 0.85, "central_accuracy": 0.864})
+    png(figure)
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(ticks) > 3
+    assert len(set(ticks)) == len(ticks)
+    assert "84.5 %" in ticks
