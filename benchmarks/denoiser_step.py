@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch.utils.data import DataLoader, TensorDataset
 from trainings import NUM_CLASSES, SIZES
@@ -71,7 +70,7 @@ def diffusers(
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> float:
     """Seconds a step of the example's loop, the first `steps` of which are not counted."""
-    model: UNet2DModel = build_denoiser(settings, shape[0], shape[1], NUM_CLASSES)
+    model = build_denoiser(settings, shape[0], shape[1], NUM_CLASSES)
     initialize(model, 0, "benchmark")
     model = model.to(memory_format=memory_format).train()
     scheduler = noise_scheduler(settings)

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor
 
 from fedsyn.artifacts import Artifact, Store
@@ -31,6 +30,7 @@ from fedsyn.diffusion.sampling import FLOW_SAMPLERS, SAMPLERS, sample_latents
 from fedsyn.metrics.features import Network, embed, judge_network
 from fedsyn.metrics.frechet import frechet_distance
 from fedsyn.models.autoencoder import Codec
+from fedsyn.models.denoiser import load_denoiser
 from fedsyn.randomness import generator
 from fedsyn.stages.autoencoder import load_autoencoder
 from fedsyn.stages.classifier import load_classifier
@@ -42,7 +42,7 @@ MOST_REFERENCES = 10_000
 class Trained:
     """A denoiser, and all that made it what it is."""
 
-    unet: UNet2DModel
+    unet: torch.nn.Module
     schedule: dict
     codec: Codec
     mean: Tensor
@@ -59,9 +59,8 @@ def read(store: Store, key: str, device: torch.device) -> Trained:
     autoencoder, dataset = (find(store, name, latents.manifest.inputs[name].key) for name in ("autoencoder", "dataset"))
     moments = latents.read_tensors("moments")
     mean, std = (moments[name].to(device)[:, None, None] for name in ("mean", "std"))
-    unet = UNet2DModel.from_pretrained(denoiser.root / "unet", use_safetensors=True)
     return Trained(
-        unet.to(device, memory_format=torch.channels_last).eval(),
+        load_denoiser(denoiser.root / "unet").to(device).eval(),
         denoiser.read_json("scheduler/scheduler_config"),
         load_autoencoder(autoencoder).to(device),
         mean,

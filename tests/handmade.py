@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Attempt, Folder, Input, Manifest, Store
@@ -68,3 +70,12 @@ def dataset(store: Store, labels: np.ndarray, num_train: int, num_classes: int) 
         folder.write_json("info", info)
 
     return publish(store, write, "dataset")
+
+
+def fill(model: nn.Module) -> None:
+    """Numbers by chance where a model that nobody has trained has nothing but zeros: it would answer nothing else."""
+    rng = np.random.default_rng(0)
+    for parameter in model.parameters():
+        if not parameter.any():
+            with torch.no_grad():
+                parameter.copy_(torch.from_numpy(rng.normal(0, 0.3, tuple(parameter.shape))))

@@ -161,6 +161,14 @@ def test_privacy_has_limits(field, value):
             ["latents.augmentation 'posterior'", "autoencoder.kind 'pixel'", "'flip'"],
         ),
         (
+            {"autoencoder": {"kind": "linear"}, "denoiser": {"architecture": "unet"}},
+            ["autoencoder.kind 'linear'", "denoiser.architecture 'unet'", "'mlp'"],
+        ),
+        (
+            {"denoiser": {"architecture": "mlp", "channels": [64, 128]}},
+            ["channels", "one number", "got [64, 128]", "architecture 'unet'"],
+        ),
+        (
             {"denoiser": {"prediction": "flow", "min_snr_gamma": 5}},
             ["min_snr_gamma", "got 5", "prediction 'v_prediction'"],
         ),

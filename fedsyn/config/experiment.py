@@ -69,10 +69,15 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _latents_fit_the_autoencoder(self) -> "Experiment":
-        if self.latents.augmentation == "posterior" and self.autoencoder.kind == "pixel":
+        if self.latents.augmentation == "posterior" and self.autoencoder.kind in ("pixel", "linear"):
             raise ValueError(
                 "latents.augmentation 'posterior' draws from an autoencoder's distribution, which autoencoder.kind "
-                "'pixel' does not have; choose 'flip' or 'none', or another kind"
+                f"'{self.autoencoder.kind}' does not have; choose 'flip' or 'none', or another kind"
+            )
+        if self.autoencoder.kind == "linear" and self.denoiser.architecture != "mlp":
+            raise ValueError(
+                "autoencoder.kind 'linear' makes vectors, in which denoiser.architecture "
+                f"'{self.denoiser.architecture}' would find no neighbours; choose 'mlp', or another kind"
             )
         return self
 

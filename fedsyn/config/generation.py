@@ -15,15 +15,18 @@ def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
 
 
 class Autoencoder(FederatedTraining):
-    """Step 3a: the KL-regularised autoencoder, by FedAvg over all images; or none, or the user's own.
+    """Step 3a: the KL-regularised autoencoder, by FedAvg over all images; or principal components, none, or the user's
+    own.
 
-    Only `kl` is trained, so that the other kinds read neither the network's fields nor those of the training.
+    Only `kl` is trained, so that the other kinds read neither the network's fields nor those of the training; of them
+    `linear` reads `latent_channels`.
     """
 
-    kind: Literal["kl", "pixel", "pretrained"] = Field(
+    kind: Literal["kl", "linear", "pixel", "pretrained"] = Field(
         "kl",
-        description="`kl`: trained here; `pixel`: none, diffusion of the pixels (tiny images); `pretrained`: a folder "
-        "that diffusers' AutoencoderKL.save_pretrained wrote",
+        description="`kl`: trained here; `linear`: the principal components of all images, by one exchange of sums "
+        "(small images); `pixel`: none, diffusion of the pixels (tiny images); `pretrained`: a folder that diffusers' "
+        "AutoencoderKL.save_pretrained wrote",
     )
     pretrained: str | None = Field(
         None,
@@ -41,7 +44,7 @@ class Autoencoder(FederatedTraining):
         max_length=4,
         description="Channels of each level; each further level halves the size",
     )
-    latent_channels: Positive = Field(4, description="Channels of a latent")
+    latent_channels: Positive = Field(4, description="Channels of a latent; of `linear`, the number of components")
     layers_per_block: Positive = Field(1, description="Residual layers of a level")
     kl_weight: float = Field(1e-4, ge=0, description="Weight of the Kullback-Leibler term per latent element")
 
@@ -76,15 +79,20 @@ class Latents(Section):
 
 
 class Denoiser(FederatedTraining):
-    """Step 3c: the class-conditional U-Net over latents, by FedAvg."""
+    """Step 3c: the class-conditional denoiser of latents, by FedAvg."""
 
+    architecture: Literal["unet", "mlp"] = Field(
+        "unet",
+        description="`unet`: diffusers' UNet2DModel; `mlp`: residual blocks with adaptive layer norm over the latent as "
+        "one vector, which is what principal components are",
+    )
     channels: tuple[Positive, ...] = Field(
         (64, 128),
         min_length=1,
         max_length=3,
-        description="Channels of each level; each further level halves the size",
+        description="Channels of each level; each further level halves the size. An `mlp` has one level: its width",
     )
-    layers_per_block: Positive = Field(1, description="Residual layers of a level")
+    layers_per_block: Positive = Field(1, description="Residual layers of a level; residual blocks of an `mlp`")
     attention: bool = Field(True, description="Self-attention at the coarsest level")
     prediction: Literal["v_prediction", "epsilon", "sample", "flow"] = Field(
         "v_prediction",
@@ -105,6 +113,15 @@ class Denoiser(FederatedTraining):
     @model_validator(mode="after")
     def _channels_fit_groups(self) -> "Denoiser":
         _require_multiples_of_8(self.channels)
+        return self
+
+    @model_validator(mode="after")
+    def _an_mlp_has_one_width(self) -> "Denoiser":
+        if self.architecture == "mlp" and len(self.channels) > 1:
+            raise ValueError(
+                f"channels must be one number, the width, with architecture 'mlp', got {list(self.channels)}; "
+                "set channels [768], say, or architecture 'unet'"
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,11 +18,12 @@ def client_sums(latents: Tensor, std: Tensor | None = None) -> Tensor:
     return torch.stack([torch.ones_like(wide).sum((0, 2, 3)), wide.sum((0, 2, 3)), squares.sum((0, 2, 3))])
 
 
-def mean_and_std(sums: Tensor, *, learned: bool = True) -> tuple[Tensor, Tensor]:
+def mean_and_std(sums: Tensor, *, learned: bool = True, one_scale: bool = False) -> tuple[Tensor, Tensor]:
     """Server side: per-channel mean and standard deviation, each (c,), from the added-up sums (3, c).
 
     `learned`: latents are an autoencoder's. Those that are pixels may have a channel that never varies (a colour that
-    no image has); it is centred, and its deviation is 1.
+    no image has); it is centred, and its deviation is 1. `one_scale`: all channels get one deviation, the root of their
+    mean variance, so that they keep their proportions.
 
     Raises:
         ValueError: a channel of an autoencoder's latents does not vary (it has collapsed), or latents are huge or no
@@ -43,6 +44,8 @@ def mean_and_std(sums: Tensor, *, learned: bool = True) -> tuple[Tensor, Tensor]
             f"latents: the autoencoder has collapsed, {_listed(~varies, mean, variance)}; "
             "lower autoencoder.kl_weight or train it longer (autoencoder.rounds)"
         )
+    if one_scale:
+        return mean, variance.mean().sqrt().repeat(len(mean))
     return mean, torch.where(varies, variance, 1.0).sqrt()
 
 

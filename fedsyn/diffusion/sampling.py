@@ -8,10 +8,11 @@ from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
-    UNet2DModel,
     UniPCMultistepScheduler,
 )
 from torch import Tensor
+
+from fedsyn.models.denoiser import Network
 
 SAMPLERS = {
     "ddim": DDIMScheduler,
@@ -33,7 +34,7 @@ FINE = 100_000
 
 @torch.inference_mode()
 def sample_latents(
-    model: UNet2DModel,
+    model: Network,
     schedule: dict,
     noise: Tensor,
     labels: Tensor,

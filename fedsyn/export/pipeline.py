@@ -18,21 +18,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import (
-    AutoencoderKL,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     ImagePipelineOutput,
+    ModelMixin,
     SchedulerMixin,
-    UNet2DModel,
 )
 
 
 class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
     """Noise of a named draw -> latents by a denoiser with classifier-free guidance -> images by an autoencoder.
 
-    `vae`: none where the latents are the packed pixels. `codec`: height and width of an image, the size to which it is
-    padded, the space-to-depth factor `unshuffle`, and in how many `copies` a greyscale image goes through an
-    autoencoder of colours. `moments`: mean and std per latent channel; the denoiser works on standardised latents.
+    `unet`: a UNet2DModel, or what is called like one. `vae`: an AutoencoderKL, or what decodes like one; none where the
+    latents are the packed pixels. `codec`: height and width of an image, the size to which it is padded, the
+    space-to-depth factor `unshuffle`, and in how many `copies` a greyscale image goes through an autoencoder of colours.
+    `moments`: mean and std per latent channel; the denoiser works on standardised latents.
     `course`: is it a `flow`, and T, the `timesteps` from image to noise that the denoiser was trained on. `id2label`:
     names of the classes. `sampling`: what a call takes by default of steps, guidance scale and guidance interval.
     """
@@ -42,8 +42,8 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        unet: UNet2DModel,
-        vae: AutoencoderKL | None,
+        unet: ModelMixin,
+        vae: ModelMixin | None,
         scheduler: SchedulerMixin,
         codec: dict[str, Any] | None = None,
         moments: dict[str, list[float]] | None = None,

@@ -1,4 +1,5 @@
-"""Between images and latents: space-to-depth and diffusers' AutoencoderKL, trained here or before; or nothing."""
+"""Between images and latents: space-to-depth and diffusers' AutoencoderKL, trained here or before; principal
+components; or nothing."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,6 +11,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from fedsyn.config import Autoencoder
+from fedsyn.diffusion.principal_components import LARGEST
+from fedsyn.models.linear_autoencoder import LinearAutoencoder
 
 HALVED = 4
 """A U-Net of three levels halves a latent twice: its size must be a multiple of this."""
@@ -17,6 +20,11 @@ HALVED = 4
 
 class Codec(nn.Module, ABC):
     """Images (B, C, H, W) in [-1, 1] <-> latents (B, c, h, w). Images are padded with black to a square of `padded`."""
+
+    learned = True
+    """Has a training made it, which may have failed?"""
+    one_scale = False
+    """Do the variances of its channels mean something, so that all of them are standardised by one deviation?"""
 
     def __init__(self, height: int, width: int, padded: int) -> None:
         super().__init__()
@@ -55,6 +63,8 @@ class PixelCodec(Codec):
     """No autoencoder: the latent is the padded image itself, packed by `unshuffle` into more channels of fewer pixels,
     without spread."""
 
+    learned = False
+
     def __init__(self, height: int, width: int, padded: int, channels: int, unshuffle: int) -> None:
         super().__init__(height, width, padded)
         self.channels, self.unshuffle = channels, unshuffle
@@ -73,6 +83,30 @@ class PixelCodec(Codec):
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.crop(F.pixel_shuffle(latents, self.unshuffle))
+
+
+class LinearCodec(Codec):
+    """Principal components: channels of one place each, the first of largest variance; without spread."""
+
+    learned, one_scale = False, True
+
+    def __init__(self, vae: LinearAutoencoder, height: int, width: int, padded: int) -> None:
+        super().__init__(height, width, padded)
+        self.vae = vae
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.vae.config.components, 1, 1
+
+    def layout(self) -> dict[str, int]:
+        return super().layout() | {"unshuffle": 1}
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.vae.encode(self.pad(images))
+        return x, torch.zeros_like(x)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.crop(self.vae.decode(latents).sample)
 
 
 class LatentAutoencoder(Codec):
@@ -110,7 +144,7 @@ class LatentAutoencoder(Codec):
 
 
 def build_autoencoder(settings: Autoencoder, channels: int, height: int, width: int) -> Codec:
-    """What `settings.kind` says, for images (B, channels, height, width); a `kl` autoencoder is untrained.
+    """What `settings.kind` says, for images (B, channels, height, width); `kl` and `linear` have yet to learn them.
 
     Raises:
         ValueError: the user's own autoencoder cannot be read, or does not fit the images.
@@ -118,9 +152,32 @@ def build_autoencoder(settings: Autoencoder, channels: int, height: int, width: 
     if settings.kind == "pixel":
         padded = padded_to(settings.unshuffle * HALVED, height, width)
         return PixelCodec(height, width, padded, channels, settings.unshuffle)
+    if settings.kind == "linear":
+        return build_linear_codec(settings, channels, height, width)
     if settings.kind == "pretrained":
         return read_pretrained(str(settings.pretrained), channels, height, width)
     return build_kl_autoencoder(settings, channels, height, width)
+
+
+def build_linear_codec(settings: Autoencoder, channels: int, height: int, width: int) -> LinearCodec:
+    """Principal components that nobody has computed yet.
+
+    Raises:
+        ValueError: the images are too large, or have fewer values than there should be components.
+    """
+    padded = max(height, width)
+    values = channels * padded**2
+    if values > LARGEST:
+        raise ValueError(
+            f"autoencoder.kind 'linear' multiplies all pairs of an image's values, of which it takes at most {LARGEST}, "
+            f"got {values}; choose 'kl'"
+        )
+    if settings.latent_channels > values:
+        raise ValueError(
+            f"autoencoder.latent_channels must be at most {values}, the values of an image, with autoencoder.kind "
+            f"'linear', got {settings.latent_channels}"
+        )
+    return LinearCodec(LinearAutoencoder(channels, padded, settings.latent_channels), height, width, padded)
 
 
 def build_kl_autoencoder(settings: Autoencoder, channels: int, height: int, width: int) -> LatentAutoencoder:

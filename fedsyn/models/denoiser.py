@@ -1,16 +1,30 @@
-"""The class-conditional denoiser: diffusers' UNet2DModel over latents, with one more class for 'no label'."""
+"""The class-conditional denoiser: diffusers' UNet2DModel over latents, or an MLP, with one more class for 'no label'."""
+
+import json
+from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 
 from fedsyn.config import Denoiser
+from fedsyn.models.mlp_denoiser import MLPDenoiser
+
+Network = UNet2DModel | MLPDenoiser
 
 
-def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, num_classes: int) -> UNet2DModel:
-    """An untrained U-Net for latents (B, latent_channels, latent_size, latent_size) and labels (B,).
+def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, num_classes: int) -> Network:
+    """An untrained denoiser of latents (B, latent_channels, latent_size, latent_size) with labels (B,).
 
     Labels 0 .. num_classes - 1 are classes; label num_classes is 'no label' (classifier-free guidance).
     """
+    if settings.architecture == "mlp":
+        return MLPDenoiser(
+            in_channels=latent_channels,
+            sample_size=latent_size,
+            num_class_embeds=num_classes + 1,
+            width=settings.channels[0],
+            num_blocks=settings.layers_per_block,
+        )
     levels = len(settings.channels)
     coarsest = ("AttnDownBlock2D", "AttnUpBlock2D") if settings.attention else ("DownBlock2D", "UpBlock2D")
     model = UNet2DModel(
@@ -26,6 +40,14 @@ def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, n
         add_attention=settings.attention,
         num_class_embeds=num_classes + 1,
     )
+    return model.to(memory_format=torch.channels_last)
+
+
+def load_denoiser(folder: Path) -> Network:
+    """What `save_pretrained` wrote into `folder`. Safetensors only: nothing else is read."""
+    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    kinds: dict[str, type[Network]] = {kind.__name__: kind for kind in (UNet2DModel, MLPDenoiser)}
+    model: Network = kinds[name].from_pretrained(folder, use_safetensors=True)
     return model.to(memory_format=torch.channels_last)
 
 

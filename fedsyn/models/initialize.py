@@ -10,7 +10,8 @@ def initialize(model: nn.Module, seed: int, stage: str) -> None:
     """Draw every weight of `model` anew, in place, from keyed generators: one for each module, by its name.
 
     The distributions are PyTorch's defaults: uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)) for linear and
-    convolution layers and their biases, standard normal for embeddings, ones and zeros for normalisation.
+    convolution layers and their biases, standard normal for embeddings, ones and zeros for normalisation. A module
+    with `starts_at_zero` does.
 
     Raises:
         TypeError: a module owns parameters and its default initialisation is not known here.
@@ -20,7 +21,10 @@ def initialize(model: nn.Module, seed: int, stage: str) -> None:
             continue
         draw = generator(seed, stage, f"initialize {name}")
         with no_grad():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            if getattr(module, "starts_at_zero", False):
+                for parameter in module.parameters(recurse=False):
+                    nn.init.zeros_(parameter)
+            elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 bound = module.weight[0].numel() ** -0.5
                 for parameter in module.parameters(recurse=False):
                     values = draw.uniform(-bound, bound, tuple(parameter.shape)).astype(np.float32)

@@ -1,4 +1,5 @@
-"""Step 3a: the autoencoder, by FedAvg over all images, labelled or not; or the user's own, or none."""
+"""Step 3a: the autoencoder, by FedAvg over all images, labelled or not; or principal components, the user's own, or
+none."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -6,16 +7,19 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 
-from fedsyn import schemas
+from fedsyn import interruption, schemas
 from fedsyn.artifacts import Artifact, Folder
 from fedsyn.config import Autoencoder
 from fedsyn.context import Context
+from fedsyn.data.images import to_input
 from fedsyn.diffusion.objectives import AutoencoderLoss
+from fedsyn.diffusion.principal_components import client_products, principal_components
 from fedsyn.federated import privacy
 from fedsyn.federated.training import federated_training
 from fedsyn.metrics.reconstruction import measure, restore
-from fedsyn.models.autoencoder import Codec, LatentAutoencoder, PixelCodec, build_autoencoder
+from fedsyn.models.autoencoder import Codec, LatentAutoencoder, LinearCodec, PixelCodec, build_autoencoder
 from fedsyn.models.initialize import initialize
+from fedsyn.models.linear_autoencoder import LinearAutoencoder
 from fedsyn.stages.classifier import clients_by_role, count_clients, history_table
 
 PICTURES = 64
@@ -40,23 +44,40 @@ def run(
     if autoencoder.kind == "kl":
         history = train(model, images, inputs, context, autoencoder, seed)
         metrics = privacy.spent(autoencoder)
+    elif isinstance(model, LinearCodec):
+        find_components(model, images, inputs)
 
     output.write_table("history", history, schemas.LOSS_HISTORY)
     save_autoencoder(output, model, autoencoder.kind)
     test = images[info["num_train"] :]
     pictures = {"original": test[:PICTURES], "reconstruction": restore(model, test[:PICTURES])}
     output.write_tensors("reconstructions", {name: values.cpu() for name, values in pictures.items()})
-    if not isinstance(model, LatentAutoencoder):
+    if isinstance(model, PixelCodec):
         return metrics
     measured = asdict(measure(model, test))
+    if isinstance(model, LatentAutoencoder):
+        metrics = {"kl_per_element": measured["kl_per_element"], **metrics}
     output.write_json("latents", {name: measured.pop(name) for name in ("latent_mean", "latent_std", "posterior_std")})
     return {
         "test_psnr_db": measured["psnr_db"],
         "test_ssim": measured["ssim"],
-        "kl_per_element": measured["kl_per_element"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **metrics,
     }
+
+
+def find_components(model: LinearCodec, images: torch.Tensor, inputs: Mapping[str, Artifact]) -> None:
+    """Set `model` to the principal components of all training images, labelled or not."""
+    assignments = inputs["partition"].read_table("assignments")
+    products = None
+    for client in clients_by_role(assignments, ["labeled", "calibration", "unlabeled"], (images,)):
+        interruption.check()
+        own = client_products(model.pad(to_input(images[client.indices])))
+        products = own if products is None else tuple(a + b for a, b in zip(products, own, strict=True))
+    mean, directions = principal_components(*products, model.vae.config.components)
+    with torch.no_grad():
+        model.vae.mean.copy_(mean)
+        model.vae.directions.copy_(directions)
 
 
 def train(
@@ -88,15 +109,19 @@ def train(
 def save_autoencoder(folder: Folder, model: Codec, kind: str) -> None:
     """Writes what `load_autoencoder` reads: codec.json and, where there is a network, vae/."""
     folder.write_json("codec", {"kind": kind, **model.layout()})
-    if isinstance(model, LatentAutoencoder):
+    if isinstance(model, LatentAutoencoder | LinearCodec):
         model.vae.save_pretrained(folder.root / "vae")
 
 
 def load_autoencoder(artifact: Artifact) -> Codec:
     """What an artifact of this stage encodes and decodes with."""
     layout = artifact.read_json("codec")
-    if layout.pop("kind") == "pixel":
+    kind = layout.pop("kind")
+    if kind == "pixel":
         return PixelCodec(**layout)
+    if kind == "linear":
+        del layout["unshuffle"]
+        return LinearCodec(LinearAutoencoder.from_pretrained(artifact.root / "vae", use_safetensors=True), **layout)
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(artifact.root / "vae", use_safetensors=True)  # nothing else is read

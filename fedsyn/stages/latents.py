@@ -11,7 +11,7 @@ from fedsyn.config import Latents
 from fedsyn.context import Context
 from fedsyn.data.images import to_input
 from fedsyn.diffusion.moments import client_sums, mean_and_std
-from fedsyn.models.autoencoder import Codec, PixelCodec
+from fedsyn.models.autoencoder import Codec
 from fedsyn.stages.autoencoder import load_autoencoder
 
 BATCH_SIZE = 256
@@ -44,7 +44,8 @@ def run(inputs: Mapping[str, Artifact], output: Folder, context: Context, *, lat
     clients = assignments[assignments["role"] != "test"].groupby("client_id")["sample_id"]
     sums = [sums_of(encoded, torch.tensor(own.to_numpy())) for _, own in clients]
     added = torch.stack(sums).sum(0)
-    mean, std = (moment.float() for moment in mean_and_std(added, learned=not isinstance(model, PixelCodec)))
+    kind = {"learned": model.learned, "one_scale": model.one_scale}
+    mean, std = (moment.float() for moment in mean_and_std(added, **kind))
     standardised = {
         name: (values if name == "std" else values - mean[:, None, None]) / std[:, None, None]
         for name, values in encoded.items()

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from diffusers import UNet2DModel
 
 from fedsyn import schemas
 from fedsyn.artifacts import Artifact, Folder
@@ -16,6 +15,7 @@ from fedsyn.config import Synthesis
 from fedsyn.context import Context
 from fedsyn.federated.classification import probabilities
 from fedsyn.metrics.label_quality import share
+from fedsyn.models.denoiser import load_denoiser
 from fedsyn.stages.autoencoder import load_autoencoder
 from fedsyn.stages.classifier import believed_samples, count_clients, labeled_samples, load_classifier
 from fedsyn.synthesis.batches import batch_size_for
@@ -90,10 +90,9 @@ def run(
 
 def load_model(inputs: Mapping[str, Artifact], device: torch.device) -> LatentDiffusion:
     """What draws images, on its device, from the artifacts of denoiser, autoencoder and latents."""
-    unet = UNet2DModel.from_pretrained(inputs["denoiser"].root / "unet", use_safetensors=True)  # nothing else is read
     moments = inputs["latents"].read_tensors("moments")
     return LatentDiffusion(
-        unet.to(device, memory_format=torch.channels_last).eval(),
+        load_denoiser(inputs["denoiser"].root / "unet").to(device).eval(),
         inputs["denoiser"].read_json("scheduler/scheduler_config"),
         load_autoencoder(inputs["autoencoder"]).to(device),
         moments["mean"].to(device),

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor
 
 from fedsyn.config import Synthesis
 from fedsyn.data.images import to_bytes
 from fedsyn.diffusion.sampling import sample_latents
 from fedsyn.models.autoencoder import Codec
+from fedsyn.models.denoiser import Network
 from fedsyn.randomness import generator
 
 
@@ -26,7 +26,7 @@ class LatentDiffusion:
         ValueError: the parts do not fit together.
     """
 
-    unet: UNet2DModel
+    unet: Network
     schedule: dict[str, Any]
     autoencoder: Codec
     mean: Tensor
@@ -44,7 +44,7 @@ class LatentDiffusion:
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of what the denoiser makes."""
         config = self.unet.config
-        return config.out_channels, config.sample_size, config.sample_size
+        return config.in_channels, config.sample_size, config.sample_size
 
 
 def draw_images(model: LatentDiffusion, noise: Tensor, labels: Tensor, settings: Synthesis) -> Tensor:

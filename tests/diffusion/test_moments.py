@@ -63,6 +63,13 @@ def test_a_channel_of_pixels_that_never_varies_is_centred_and_not_stretched():
         mean_and_std(client_sums(pixels))
 
 
+def test_channels_of_one_scale_keep_their_proportions():
+    own = torch.tensor([[[[1.0]], [[7.0]]], [[[3.0]], [[-7.0]]]])  # variances 1 and 49: 25 on average
+    mean, std = mean_and_std(client_sums(own), learned=False, one_scale=True)
+    assert mean.tolist() == [2, 0]
+    assert std.tolist() == [5, 5]
+
+
 def test_the_spread_of_a_distribution_counts_as_the_spread_of_what_is_drawn_from_it():
     mean, std = latents(5), latents(5, seed=1).abs()
     normal = torch.from_numpy(np.random.default_rng(2).standard_normal((5, 20_000, 3, 4, 4), np.float32))

@@ -21,6 +21,7 @@ from tests.synthesis.untrained import AUTOENCODER, publish_inputs, publish_synth
 
 PIXELS = Autoencoder(kind="pixel", unshuffle=2)
 DENOISER = Denoiser(channels=(8, 16), attention=False)
+LINEAR, VECTORS = Autoencoder(kind="linear", latent_channels=12), Denoiser(architecture="mlp", channels=(16,))
 NOISE, FLOW, SHORT_FLOW = (
     DENOISER.model_copy(update=changes)
     for changes in ({"prediction": "epsilon"}, {"prediction": "flow"}, {"prediction": "flow", "timesteps": 10})
@@ -33,6 +34,7 @@ RUNS = {
     "part": (AUTOENCODER, DENOISER, PART),
     "pixels": (PIXELS, FLOW, {"sampler": "euler", **PART}),
     "colours": ("own", SHORT_FLOW, PART),
+    "vectors": (LINEAR, VECTORS, {"guidance_scale": 1.5}),
     "flow": (AUTOENCODER, FLOW, {"sampler": "unipc", **PART}),
 }
 """Autoencoder (`own`: one of the user's, of three colours), denoiser and settings of the synthesis."""

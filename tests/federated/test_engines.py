@@ -20,6 +20,7 @@ from fedsyn.models.autoencoder import build_autoencoder
 from fedsyn.models.denoiser import build_denoiser, noise_scheduler
 from fedsyn.models.initialize import initialize
 from fedsyn.randomness import generator
+from tests import handmade
 from tests.federated.problems import (
     PLAIN,
     DoubleCrossEntropy,
@@ -179,12 +180,13 @@ Problem = tuple[nn.Module, list[Client], DenoisingLoss | FlowMatchingLoss]
 
 
 def latent_problem(second: str | None = None, **changes) -> Problem:
-    settings, rng = Denoiser(channels=(8, 16), **changes), np.random.default_rng(0)
+    settings, rng = Denoiser(**{"channels": (8, 16), **changes}), np.random.default_rng(0)
     latents = torch.from_numpy(rng.standard_normal((30, 4, 4, 4), np.float32))
     owner, labels = rng.integers(0, 3, 30), torch.from_numpy(rng.integers(0, 3, 30))
     tensors = (latents, labels) if second is None else (latents, labels, latents.flip(-1).abs().half())
     model = build_denoiser(settings, 4, 4, 3)
     initialize(model, 0, "denoiser")
+    handmade.fill(model)
     objective = denoising_loss(settings, noise_scheduler(settings), 3, (4, 4, 4), second)
     return model, group_by_client(owner, np.arange(30), tensors), objective
 
@@ -195,6 +197,10 @@ def flow_problem() -> Problem:
 
 def weighted_problem() -> Problem:
     return latent_problem("std", min_snr_gamma=5)
+
+
+def vector_problem() -> Problem:
+    return latent_problem(architecture="mlp", channels=(16,))
 
 
 def image_problem() -> tuple[nn.Module, list[Client], AutoencoderLoss]:
@@ -209,7 +215,7 @@ def image_problem() -> tuple[nn.Module, list[Client], AutoencoderLoss]:
     )
 
 
-@pytest.mark.parametrize("problem", [latent_problem, flow_problem, weighted_problem, image_problem])
+@pytest.mark.parametrize("problem", [latent_problem, flow_problem, weighted_problem, vector_problem, image_problem])
 def test_autoencoder_and_denoiser_train_the_same_on_every_engine(problem):
     chosen = FederatedTraining(rounds=2, batch_size=8, learning_rate=0.01)
     results = {}

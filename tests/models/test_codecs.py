@@ -40,6 +40,30 @@ def test_pixels_are_padded_to_what_a_u_net_can_halve_twice_and_come_back_to_the_
     assert torch.equal(again.encode(to_input(images))[0], mean)
 
 
+def test_all_principal_components_give_an_image_back_and_few_the_mean_along_the_others():
+    model = build_autoencoder(Autoencoder(kind="linear", latent_channels=12), 1, 4, 3)
+    assert model.latent_shape == (12, 1, 1)
+    with torch.no_grad():
+        model.vae.directions[:, :16] = torch.eye(16)[[0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14]]  # all but the border
+        model.vae.mean.fill_(-1)  # which is black
+    images = pictures(2, 4, 3, 1)
+    mean, std = model.encode(to_input(images))
+    assert mean.shape == (2, 12, 1, 1)
+    assert not std.any()
+    assert torch.equal(to_bytes(model.decode(mean)), images)
+    mean[:, 5:] = 0
+    assert torch.equal(to_bytes(model.decode(mean))[:, 1, 2:], torch.zeros(2, 1, 1, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("shape", "components", "message"),
+    [((3, 64, 64), 4, r"at most 4096, got 12288; choose 'kl'"), ((1, 8, 8), 65, r"latent_channels must be at most 64")],
+)
+def test_what_has_no_principal_components_is_refused(shape, components, message):
+    with pytest.raises(ValueError, match=message):
+        build_autoencoder(Autoencoder(kind="linear", latent_channels=components), *shape)
+
+
 def save(folder: Path, in_channels: int, out_channels: int | None = None, **options: object) -> str:
     """A small autoencoder with one halving, as diffusers writes it."""
     vae = AutoencoderKL(

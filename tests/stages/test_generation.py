@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from sklearn.decomposition import PCA
+
 from fedsyn import graph
 from fedsyn.artifacts import Artifact
 from fedsyn.config import Execution, Experiment
@@ -17,6 +19,9 @@ from tests.models.test_codecs import save
 
 STAGES = (graph.DATASET, graph.PARTITION, graph.AUTOENCODER, graph.LATENTS)
 TINY = {"autoencoder.rounds": 1, "autoencoder.local_steps": 1, "autoencoder.channels": [8], "partition.num_clients": 3}
+
+LINEAR = {"autoencoder.kind": "linear", "autoencoder.latent_channels": 20}
+LINEAR |= {"denoiser.architecture": "mlp", "denoiser.channels": [16]}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,22 @@ def test_pixels_need_no_training_and_come_back_to_half_a_grey_level(store):
     images = made["dataset"].read_tensors("images")["images"][: len(pixels)]
     restored = load_autoencoder(made["autoencoder"]).decode(pixels)
     assert (restored - to_input(images)).abs().max() < 1 / 255
+
+
+def test_principal_components_need_no_training_and_keep_their_proportions(store):
+    made = run(store, LINEAR)
+    assert made["autoencoder"].read_table("history").empty
+    images = to_input(made["dataset"].read_tensors("images")["images"][:1438]).flatten(1)
+    twin = PCA(n_components=20, svd_solver="full").fit(images.double().numpy())
+    encoded = latents(made["latents"])["latents"].flatten(1)
+    assert encoded.shape == (1438, 20)
+    restored = twin.inverse_transform(twin.transform(images.numpy()))
+    own = load_autoencoder(made["autoencoder"]).decode(encoded[:, :, None, None]).flatten(1)
+    assert own.numpy() == pytest.approx(restored, abs=0.02)
+    stored = made["latents"].read_tensors("latents")["latents"].double().flatten(1)
+    assert stored.square().mean() == pytest.approx(1, abs=1e-3)
+    variances = twin.explained_variance_
+    assert stored.var(0).numpy() == pytest.approx(variances / variances.mean(), rel=2e-3)
 
 
 def test_mirror_images_are_encoded_too(store):

@@ -40,6 +40,7 @@ def publish_inputs(
     codec = build_autoencoder(autoencoder, INFO["channels"], INFO["height"], INFO["width"])
     if autoencoder.kind == "kl":
         initialize(codec, 0, "autoencoder")
+    handmade.fill(codec)
     channels, size, _ = codec.latent_shape
     writers: dict[str, Callable[[Folder], None]] = {
         "dataset": lambda folder: folder.write_json("info", INFO),
@@ -110,5 +111,6 @@ def _write_classifier(folder: Folder) -> None:
 def _write_denoiser(folder: Folder, settings: Denoiser, channels: int, size: int) -> None:
     model = build_denoiser(settings, channels, size, len(INFO["class_names"]))
     initialize(model, 0, "denoiser")
+    handmade.fill(model)
     model.save_pretrained(folder.root / "unet")
     noise_scheduler(settings).save_pretrained(folder.root / "scheduler")
