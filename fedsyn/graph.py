@@ -93,7 +93,7 @@ QUALITY = Stage(
 )
 REPORT = Stage(
     "report",
-    7,
+    8,
     (
         "seed", "dataset", "partition", "classifier", "pseudo_labels", "selection", "autoencoder", "latents",
         "denoiser", "synthesis", "retrain", "judge", "quality", "report",

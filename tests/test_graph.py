@@ -100,6 +100,22 @@ def test_a_change_of_the_autoencoder_leaves_the_pseudo_labels_alone():
     assert changed(autoencoder={"latent_channels": 3}) == after
 
 
+def test_fields_that_an_autoencoder_s_kind_does_not_read_are_in_no_key():
+    def autoencoder(kind: str, **fields: object) -> str:
+        sections = {"autoencoder": {"kind": kind, **fields}, "denoiser": {"architecture": "mlp", "channels": [8]}}
+        return keys(Experiment.model_validate(sections))["autoencoder"]
+
+    assert (
+        autoencoder("linear")
+        == autoencoder("linear", rounds=7, unshuffle=4)
+        != autoencoder("linear", latent_channels=7)
+    )
+    assert (
+        autoencoder("pixel") == autoencoder("pixel", rounds=7, latent_channels=7) != autoencoder("pixel", unshuffle=4)
+    )
+    assert len({autoencoder("kl"), autoencoder("kl", rounds=7), autoencoder("kl", unshuffle=4)}) == 3
+
+
 @pytest.mark.parametrize(
     "section",
     [

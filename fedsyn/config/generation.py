@@ -1,6 +1,6 @@
 """Steps 3 and 4: the autoencoder, the denoiser, and the images that are made with them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,14 @@ def _require_multiples_of_8(channels: tuple[int, ...]) -> None:
     odd = [width for width in channels if width % 8]
     if odd:
         raise ValueError(f"channels must be multiples of 8 (GroupNorm has 8 groups), got {odd[0]}")
+
+
+READ_BY_KIND = {
+    "linear": ("kind", "latent_channels"),
+    "pixel": ("kind", "unshuffle"),
+    "pretrained": ("kind", "pretrained"),
+}
+"""The fields of `Autoencoder` that its kinds without a training read."""
 
 
 class Autoencoder(FederatedTraining):
@@ -53,6 +61,11 @@ class Autoencoder(FederatedTraining):
         _require_multiples_of_8(self.channels)
         return self
 
+    def key_fields(self) -> dict[str, Any]:
+        """Those that the kind reads: another one changes nothing, and makes nothing anew."""
+        fields = super().key_fields()
+        return {name: fields[name] for name in READ_BY_KIND.get(self.kind, fields)}
+
     @model_validator(mode="after")
     def _folder_belongs_to_pretrained(self) -> "Autoencoder":
         if self.kind == "pretrained" and self.pretrained is None:
@@ -83,8 +96,8 @@ class Denoiser(FederatedTraining):
 
     architecture: Literal["unet", "mlp"] = Field(
         "unet",
-        description="`unet`: diffusers' UNet2DModel; `mlp`: residual blocks with adaptive layer norm over the latent as "
-        "one vector, which is what principal components are",
+        description="`unet`: diffusers' UNet2DModel; `mlp`: residual blocks with adaptive layer norm over the latent "
+        "as one vector, which is what principal components are",
     )
     channels: tuple[Positive, ...] = Field(
         (64, 128),

@@ -11,7 +11,7 @@ LARGEST = 4096
 
 
 def client_products(images: Tensor) -> tuple[int, Tensor, Tensor]:
-    """Client side: the number of images (n, C, H, W), their sum (P,) and the sum of x x^T (P, P), float64; P = C H W."""
+    """Client side: the number of images (n, C, H, W), their sum (P,) and that of x x^T (P, P), float64; P = C H W."""
     wide = images.flatten(1).double()
     return len(wide), wide.sum(0), wide.T @ wide
 

@@ -31,10 +31,10 @@ class ClassConditionalLatentDiffusionPipeline(DiffusionPipeline):
 
     `unet`: a UNet2DModel, or what is called like one. `vae`: an AutoencoderKL, or what decodes like one; none where the
     latents are the packed pixels. `codec`: height and width of an image, the size to which it is padded, the
-    space-to-depth factor `unshuffle`, and in how many `copies` a greyscale image goes through an autoencoder of colours.
-    `moments`: mean and std per latent channel; the denoiser works on standardised latents.
-    `course`: is it a `flow`, and T, the `timesteps` from image to noise that the denoiser was trained on. `id2label`:
-    names of the classes. `sampling`: what a call takes by default of steps, guidance scale and guidance interval.
+    space-to-depth factor `unshuffle`, and in how many `copies` a greyscale image goes through an autoencoder of
+    colours. `moments`: mean and std per latent channel; the denoiser works on standardised latents. `course`: is it a
+    `flow`, and T, the `timesteps` from image to noise that the denoiser was trained on. `id2label`: names of the
+    classes. `sampling`: what a call takes by default of steps, guidance scale and guidance interval.
     """
 
     model_cpu_offload_seq = "unet->vae"

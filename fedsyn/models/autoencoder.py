@@ -169,8 +169,8 @@ def build_linear_codec(settings: Autoencoder, channels: int, height: int, width:
     values = channels * padded**2
     if values > LARGEST:
         raise ValueError(
-            f"autoencoder.kind 'linear' multiplies all pairs of an image's values, of which it takes at most {LARGEST}, "
-            f"got {values}; choose 'kl'"
+            f"autoencoder.kind 'linear' multiplies all pairs of an image's values, of which it takes at most "
+            f"{LARGEST}, got {values}; choose 'kl'"
         )
     if settings.latent_channels > values:
         raise ValueError(

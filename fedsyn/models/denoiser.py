@@ -1,7 +1,8 @@
-"""The class-conditional denoiser: diffusers' UNet2DModel over latents, or an MLP, with one more class for 'no label'."""
+"""The class-conditional denoiser of latents: diffusers' UNet2DModel, or an MLP, with one more class for 'no label'."""
 
 import json
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
@@ -9,7 +10,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DMode
 from fedsyn.config import Denoiser
 from fedsyn.models.mlp_denoiser import MLPDenoiser
 
-Network = UNet2DModel | MLPDenoiser
+Network: TypeAlias = UNet2DModel | MLPDenoiser
 
 
 def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, num_classes: int) -> Network:
@@ -46,8 +47,8 @@ def build_denoiser(settings: Denoiser, latent_channels: int, latent_size: int, n
 def load_denoiser(folder: Path) -> Network:
     """What `save_pretrained` wrote into `folder`. Safetensors only: nothing else is read."""
     name = json.loads((folder / "config.json").read_text())["_class_name"]
-    kinds: dict[str, type[Network]] = {kind.__name__: kind for kind in (UNet2DModel, MLPDenoiser)}
-    model: Network = kinds[name].from_pretrained(folder, use_safetensors=True)
+    kind = {kind.__name__: kind for kind in (UNet2DModel, MLPDenoiser)}[name]
+    model: Network = kind.from_pretrained(folder, use_safetensors=True)
     return model.to(memory_format=torch.channels_last)
 
 

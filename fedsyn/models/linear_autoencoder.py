@@ -1,4 +1,4 @@
-"""The best linear autoencoder. Of diffusers and torch alone: an exported model carries a copy of this file."""
+"""The best linear autoencoder. It needs diffusers and torch alone: exported models carry a copy of it."""
 
 from dataclasses import dataclass
 

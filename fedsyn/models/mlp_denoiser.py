@@ -1,4 +1,4 @@
-"""A denoiser of latents as plain vectors. Of diffusers and torch alone: an exported model carries a copy of this file."""
+"""A denoiser of latents as plain vectors. It needs diffusers and torch alone: exported models carry a copy of it."""
 
 from dataclasses import dataclass
 

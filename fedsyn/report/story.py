@@ -9,7 +9,8 @@ from fedsyn.report.text import count, percent
 
 BOUNDARY = (
     "The server never sees an image, nor the label of one. What leaves a client is model weights, its mean loss,"
-    " integer counts (confusion matrices, predictions above a confidence, labels per class), and sums of latents;"
+    " integer counts (confusion matrices, predictions above a confidence, labels per class), and sums of latents (where"
+    " these are principal components, also sums of images and of products of their pixels);"
     " where predictions are scaled or aligned, also sums of log losses or of predicted probabilities, or an estimate of"
     " its own class mixture."
     " This report looks further than any server could: it opens hidden labels and images, to judge the run"

@@ -69,12 +69,12 @@ def run(
 def find_components(model: LinearCodec, images: torch.Tensor, inputs: Mapping[str, Artifact]) -> None:
     """Set `model` to the principal components of all training images, labelled or not."""
     assignments = inputs["partition"].read_table("assignments")
-    products = None
+    count, total, products = 0, torch.zeros(()), torch.zeros(())
     for client in clients_by_role(assignments, ["labeled", "calibration", "unlabeled"], (images,)):
         interruption.check()
         own = client_products(model.pad(to_input(images[client.indices])))
-        products = own if products is None else tuple(a + b for a, b in zip(products, own, strict=True))
-    mean, directions = principal_components(*products, model.vae.config.components)
+        count, total, products = count + own[0], total + own[1], products + own[2]
+    mean, directions = principal_components(count, total, products, model.vae.config.components)
     with torch.no_grad():
         model.vae.mean.copy_(mean)
         model.vae.directions.copy_(directions)
