@@ -99,7 +99,7 @@ class LinearCodec(Codec):
         return self.vae.config.components, 1, 1
 
     def layout(self) -> dict[str, int]:
-        return super().layout() | {"unshuffle": 1}
+        return super().layout() | {"unshuffle": 1}  # for readers who take a codec as it comes
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.vae.encode(self.pad(images))

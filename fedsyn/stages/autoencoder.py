@@ -120,8 +120,8 @@ def load_autoencoder(artifact: Artifact) -> Codec:
     if kind == "pixel":
         return PixelCodec(**layout)
     if kind == "linear":
-        del layout["unshuffle"]
-        return LinearCodec(LinearAutoencoder.from_pretrained(artifact.root / "vae", use_safetensors=True), **layout)
+        vae = LinearAutoencoder.from_pretrained(artifact.root / "vae", use_safetensors=True)
+        return LinearCodec(vae, layout["height"], layout["width"], layout["padded"])
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(artifact.root / "vae", use_safetensors=True)  # nothing else is read
