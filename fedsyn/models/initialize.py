@@ -11,7 +11,7 @@ def initialize(model: nn.Module, seed: int, stage: str) -> None:
 
     The distributions are PyTorch's defaults: uniform(-1/sqrt(fan_in), 1/sqrt(fan_in)) for linear and
     convolution layers and their biases, standard normal for embeddings, ones and zeros for normalisation. A module
-    with `starts_at_zero` does.
+    that says `starts_at_zero` begins with zeros throughout.
 
     Raises:
         TypeError: a module owns parameters and its default initialisation is not known here.
